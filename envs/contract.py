@@ -1,0 +1,111 @@
+"""The contract that every holdstep env keeps: a Gymnasium vector env whose data are torch tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import gymnasium
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from holdstep.envs.capabilities import Capabilities
+from holdstep.errors import CapabilityError
+
+Obs: TypeAlias = dict[str, torch.Tensor]
+"""Observations by group: each tensor has shape ``[num_envs, ...]``."""
+Info: TypeAlias = dict[str, Any]
+StepResult: TypeAlias = tuple[Obs, torch.Tensor, torch.Tensor, torch.Tensor, Info]
+
+if TYPE_CHECKING:
+    _VectorEnv = VectorEnv[Obs, torch.Tensor, torch.Tensor]
+else:
+    _VectorEnv = VectorEnv
+
+
+class TorchVectorEnv(_VectorEnv):
+    """A ``gymnasium.vector.VectorEnv`` whose observations, rewards and flags are torch tensors.
+
+    Adapters implement it for a simulator; wrappers (:class:`holdstep.wrappers.VectorWrapper`)
+    pass it on. :func:`holdstep.envs.check_vector_env` checks an implementation. The rules:
+
+    - All tensors live on :attr:`device` and belong to the caller: no later call overwrites them.
+    - ``reset(*, seed=None, options=None)``; ``options={"env_ids": ids}`` resets only those rows,
+      and the other rows' observations are returned as they last were.
+    - ``step(actions)`` returns ``obs`` (a dict by observation group; nested groups are flattened to
+      ``"group/term"``), ``reward`` float32 ``[N]``, ``terminated`` and ``truncated`` bool ``[N]``,
+      and ``info``.
+    - Autoreset is same-step: a row that ended returns the first observation of its next episode;
+      ``info["final_obs"]`` holds, where the backend can, the last one of the ended episode, and
+      the bool mask ``info["_final_obs"]`` says for which rows (other rows hold current values).
+    - ``info["active"]`` (bool ``[N]``) are the rows that advanced in this step. An inactive row has
+      reward 0, is neither terminated nor truncated, and its observation is its last one.
+    - An info entry that is set for some rows only comes with a bool mask ``"_" + key``.
+
+    Attributes:
+        device: where every tensor lives; ``cuda`` always carries its index.
+        capabilities: what the backend can do.
+        backend_env: the simulator's own env object.
+        max_episode_length: time limit of an episode [env steps], or None without one.
+        step_dt: simulated duration of one env step [s], or None where time has no meaning.
+        is_finite_horizon: the time limit is part of the task, so that a value function should
+            *not* be bootstrapped at a truncation (mjlab's and Isaac Lab's setting of that name).
+        cfg: the backend's configuration object, or None.
+    """
+
+    device: torch.device
+    capabilities: Capabilities
+    backend_env: Any
+    max_episode_length: int | None = None
+    step_dt: float | None = None
+    is_finite_horizon: bool = False
+    cfg: Any = None
+
+    observation_space: gymnasium.spaces.Dict
+    single_observation_space: gymnasium.spaces.Dict
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """Always same-step. TorchRL looks for this attribute, not for the metadata entry."""
+        return AutoresetMode.SAME_STEP
+
+    @property
+    def episode_length_buf(self) -> torch.Tensor:
+        """Steps since each row's last reset, int64 ``[N]``; settable (rsl_rl randomises it)."""
+        raise NotImplementedError
+
+    @episode_length_buf.setter
+    def episode_length_buf(self, value: torch.Tensor) -> None:
+        raise NotImplementedError
+
+    @property
+    def final_obs_enabled(self) -> bool:
+        """Whether ``info["final_obs"]`` is filled in. Computing it costs an extra observation
+        pass on steps in which a row ends, so consumers that never look at it switch it off.
+        """
+        return False
+
+    @final_obs_enabled.setter
+    def final_obs_enabled(self, value: bool) -> None:
+        if value:
+            raise CapabilityError(
+                f"{type(self.unwrapped).__name__} cannot compute final observations; "
+                "its capabilities.final_obs is False."
+            )
+
+    def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
+        """Advance only some rows, for backends whose ``capabilities.freeze`` is ``"skip"``.
+
+        Args:
+            actions: as for ``step``; rows that are not active are ignored, whatever they hold.
+            active_mask: bool ``[N]``, the rows to advance.
+
+        Returns:
+            As ``step``, with ``info["active"]`` equal to ``active_mask``.
+
+        Raises:
+            CapabilityError: the backend steps all rows or none.
+        """
+        raise CapabilityError(
+            f"{type(self.unwrapped).__name__} cannot step only some rows: its freeze level is "
+            f"{self.capabilities.freeze!r}, 'skip' is needed."
+        )

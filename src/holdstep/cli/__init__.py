@@ -1,0 +1,6 @@
+"""The command ``holdstep``."""
+
+
+def main() -> int:
+    """Run the command line."""
+    raise NotImplementedError

@@ -1,0 +1,97 @@
+"""Every error that holdstep raises on purpose.
+
+All share one base, so that ``except HoldstepError`` catches what holdstep found wrong and nothing
+else. Each message says what was got, what was expected, and what to do. Where a built-in class
+fits too (a bad value, a missing import), the error is also one of those, so that code which does
+not know holdstep catches it the way it always has.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class HoldstepError(Exception):
+    """Base class of all errors raised by holdstep."""
+
+
+class UnknownEnvError(HoldstepError, ValueError):
+    """No env of this id exists in any backend that is installed."""
+
+
+class ConfigError(HoldstepError, ValueError):
+    """A configuration value, override or argument cannot be used."""
+
+
+class InvalidActionError(HoldstepError, ValueError):
+    """An action has the wrong type, shape, dtype or device, or is not finite."""
+
+
+class InvalidEnvIdsError(HoldstepError, ValueError):
+    """Row ids are out of range, of the wrong dtype or of the wrong shape."""
+
+
+class MissingExtraError(HoldstepError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class BackendUnavailableError(HoldstepError, RuntimeError):
+    """A simulator is not installed, or is installed and cannot run here."""
+
+
+class CapabilityError(HoldstepError, ValueError):
+    """The backend cannot do what was asked; the message says what it can do."""
+
+
+class WrapperOrderError(HoldstepError, ValueError):
+    """Wrappers are stacked in an order that would give wrong results."""
+
+
+class ResetNeededError(HoldstepError, RuntimeError):
+    """``step`` was called before the first ``reset``."""
+
+
+class ClosedEnvError(HoldstepError, RuntimeError):
+    """The env was used after ``close``."""
+
+
+class CheckpointError(HoldstepError, ValueError):
+    """A checkpoint is missing, does not fit the policy, or would run code when loaded."""
+
+
+class ContractViolationError(HoldstepError, AssertionError):
+    """An env breaks the contract of :class:`holdstep.envs.TorchVectorEnv`.
+
+    Attributes:
+        violations: one sentence for each rule that is broken.
+    """
+
+    def __init__(self, env_name: str, violations: Sequence[str]) -> None:
+        self.violations = tuple(violations)
+        lines = "\n".join(f"  - {violation}" for violation in self.violations)
+        super().__init__(
+            f"{env_name} breaks the TorchVectorEnv contract "
+            f"({len(self.violations)} found):\n{lines}"
+        )
+
+
+def nearest_names(name: str, names: Iterable[str], *, limit: int = 4) -> str:
+    """Names like ``name``, as the last sentence of an error message.
+
+    Args:
+        name: what the user wrote.
+        names: what exists.
+        limit: the most names to offer.
+
+    Returns:
+        `` Did you mean: a, b?`` with a leading space, or an empty string when nothing is like it.
+
+    >>> nearest_names("lerning_rate", ["learning_rate", "gamma"])
+    ' Did you mean: learning_rate?'
+    >>> nearest_names("x", ["learning_rate"])
+    ''
+    """
+    by_lower = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.5)
+    return f" Did you mean: {', '.join(by_lower[match] for match in close)}?" if close else ""
