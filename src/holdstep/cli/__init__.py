@@ -1,6 +1,71 @@
-"""The command ``holdstep``."""
+"""The command ``holdstep``: one module per subcommand, each a dataclass with a ``run`` method."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Protocol
+
+import tyro
+
+from holdstep._version import __version__
+from holdstep.cli.check import Check
+from holdstep.cli.doctor import Doctor
+from holdstep.cli.envs import Envs
+from holdstep.cli.play import Play
+from holdstep.cli.train import Train
+from holdstep.errors import HoldstepError
+
+DEBUG_VARIABLE = "HOLDSTEP_DEBUG"
+"""Set to any value, an error comes with its traceback."""
 
 
-def main() -> int:
-    """Run the command line."""
-    raise NotImplementedError
+class Command(Protocol):
+    """A subcommand: its fields are its arguments."""
+
+    def run(self) -> int:
+        """Do it, and return the exit status."""
+        ...
+
+
+_Commands = (
+    Annotated[Envs, tyro.conf.subcommand("envs")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Play, tyro.conf.subcommand("play")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments after the program's name; None takes the process's.
+
+    Returns:
+        Exit status: 0, 1 for a check that found something, 2 for an error.
+    """
+    if argv is None:
+        argv = sys.argv[1:]
+    if list(argv) == ["--version"]:
+        print(f"holdstep {__version__}")
+        return 0
+    command: Command = tyro.cli(
+        _Commands,  # type: ignore[arg-type]  # a union is a form that tyro takes
+        args=list(argv),
+        prog="holdstep",
+        description="Wrap, train, play and check vectorised robot simulator envs.",
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    try:
+        return command.run()
+    except HoldstepError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

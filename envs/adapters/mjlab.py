@@ -1,0 +1,263 @@
+"""mjlab's ``ManagerBasedRlEnv`` (MuJoCo-Warp physics on a GPU or a CPU)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from holdstep.envs.action_guard import ActionGuard
+from holdstep.envs.adapters.final_obs import FinalObsHook
+from holdstep.envs.adapters.preserve import preserved
+from holdstep.envs.capabilities import Capabilities
+from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
+from holdstep.envs.device import canonical_device
+from holdstep.envs.env_ids import canonical_env_ids
+from holdstep.envs.observations import batched, flatten_groups, merge_rows, space_of
+from holdstep.envs.overrides import apply_overrides
+from holdstep.envs.registry import unknown_env
+from holdstep.errors import CapabilityError, ClosedEnvError, ConfigError, ResetNeededError
+from holdstep.extras import require
+
+_PURPOSE = "The mjlab backend"
+
+
+class MjlabEnv(TorchVectorEnv):
+    """An mjlab env as a :class:`~holdstep.envs.TorchVectorEnv`.
+
+    Adds to a step: the check of the actions, a copy of the reward and of the two flags (mjlab
+    overwrites all three in its next step; it makes new observation tensors itself) and
+    ``info["active"]``. With :attr:`final_obs_enabled`, a step in which a row ends also computes the
+    observations before the reset: one more ``sim.forward()``, command update and observation pass,
+    the same that mjlab's own ``auto_reset=False`` gives, after which the random number generators,
+    commands, histories, delays and noise models are put back, so that the trajectory is the same
+    bit for bit whether it is on or off.
+
+    Args:
+        env: a ``mjlab.envs.ManagerBasedRlEnv``, or Gymnasium-style wrappers around one. It must
+            have been built with ``auto_reset=True`` (mjlab's default).
+
+    Raises:
+        ConfigError: the env was built with ``auto_reset=False``.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self._env = env
+        backend_env = env.unwrapped
+        self.backend_env = backend_env
+        self.cfg = backend_env.cfg
+        if not self.cfg.auto_reset:
+            raise ConfigError(
+                "The mjlab env was built with auto_reset=False. Build it with auto_reset=True: "
+                "holdstep gives the final observation as info['final_obs'] all the same."
+            )
+        self.device = canonical_device(backend_env.device)
+        self.num_envs = backend_env.num_envs
+        self.max_episode_length = backend_env.max_episode_length
+        self.step_dt = backend_env.step_dt
+        self.is_finite_horizon = self.cfg.is_finite_horizon
+        self.render_mode = backend_env.render_mode
+        self.metadata = dict(backend_env.metadata) | {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self.capabilities = Capabilities(
+            final_obs=True, render=self.render_mode == "rgb_array", rng="global", freeze="none"
+        )
+        self.single_observation_space = _observation_space(backend_env)
+        self.observation_space = batched(self.single_observation_space, self.num_envs)
+        self.single_action_space = _box(backend_env.single_action_space)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._action_guard = ActionGuard(self.action_space, self.device)
+        self._final_obs = FinalObsHook(backend_env, self._observe_before_reset)
+        self._final_obs.install()
+        self._last_obs: Obs | None = None
+
+    @property
+    def episode_length_buf(self) -> torch.Tensor:
+        """Steps since each row's last reset, int64 ``[N]``; mjlab's own tensor."""
+        buf: torch.Tensor = self.backend_env.episode_length_buf
+        return buf
+
+    @episode_length_buf.setter
+    def episode_length_buf(self, value: torch.Tensor) -> None:
+        self.backend_env.episode_length_buf = value
+
+    @property
+    def final_obs_enabled(self) -> bool:
+        """Whether ``info["final_obs"]`` is filled in; on until it is switched off."""
+        return self._final_obs.installed
+
+    @final_obs_enabled.setter
+    def final_obs_enabled(self, value: bool) -> None:
+        if value:
+            self._final_obs.install()
+        else:
+            self._final_obs.remove()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Obs, Info]:
+        """Reset all rows, or those of ``options["env_ids"]``.
+
+        mjlab has one random stream for all rows: ``seed`` seeds that stream, also in a reset of
+        some rows. Rows that are not reset keep the observation that they last returned.
+        """
+        self._check_open()
+        env_ids = (options or {}).get("env_ids")
+        if env_ids is None:
+            obs, extras = self._env.reset(seed=seed)
+            self._last_obs = flatten_groups(obs)
+            return dict(self._last_obs), dict(extras)
+        if self._last_obs is None:
+            raise ResetNeededError("The first reset must be of all rows: call reset() first.")
+        ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
+        if ids.numel() == 0:
+            return dict(self._last_obs), {}
+        obs, extras = self._env.reset(seed=seed, env_ids=ids)
+        mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        mask[ids] = True
+        self._last_obs = merge_rows(mask, flatten_groups(obs), self._last_obs)
+        return dict(self._last_obs), dict(extras)
+
+    def step(self, actions: torch.Tensor) -> StepResult:
+        """Advance every row by one control step (``decimation`` physics steps)."""
+        if self._last_obs is None:
+            self._check_open()
+            raise ResetNeededError("Call reset() before the first step().")
+        self._action_guard.check(actions)
+        with self._final_obs:
+            obs, reward, terminated, truncated, extras = self._env.step(actions)
+        self._last_obs = flatten_groups(obs)
+        info = dict(extras)
+        info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        self._final_obs.add_to(info)
+        return dict(self._last_obs), reward.clone(), terminated.clone(), truncated.clone(), info
+
+    def render(self) -> Any:
+        """One RGB frame, uint8 ``[H, W, 3]``, of the row that mjlab's viewer config follows.
+
+        Raises:
+            CapabilityError: the env was made without ``render_mode="rgb_array"``.
+        """
+        if not self.capabilities.render:
+            raise CapabilityError(
+                'The env was made without rendering: make it with render_mode="rgb_array".'
+            )
+        return self._env.render()
+
+    def open_viewer(self, policy: Callable[[Obs], torch.Tensor], *, kind: str = "native") -> None:
+        """Show the env in mjlab's own viewer, stepped by ``policy``, until it is closed.
+
+        The viewer steps the simulator itself: wrappers around this adapter are not in effect.
+
+        Args:
+            policy: actions ``[N, A]`` from observations by group.
+            kind: ``"native"`` (MuJoCo's window) or ``"viser"`` (a page served on this machine).
+        """
+        viewer = require("mjlab.viewer", extra="mjlab", purpose="The viewer")
+        rl = require("mjlab.rl", extra="mjlab", purpose="The viewer")
+        viewer_class = viewer.NativeMujocoViewer if kind == "native" else viewer.ViserPlayViewer
+        viewer_class(rl.RslRlVecEnvWrapper(self.backend_env), policy).run()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Unhook and close the simulator."""
+        self._final_obs.remove()
+        self._last_obs = None
+        self._env.close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvError("The env is closed. Make a new one.")
+
+    def _observe_before_reset(self, ended: torch.Tensor) -> Obs:
+        env = self.backend_env
+        with preserved(_observation_state(env), self.device):
+            env.sim.forward()
+            env.command_manager.compute(dt=self.step_dt, env_ids=ended)
+            env.sim.sense()
+            return flatten_groups(env.observation_manager.compute(update_history=True))
+
+
+def _observation_state(env: Any) -> Iterator[object]:
+    """The objects that change when commands advance and observations are computed."""
+    manager = env.observation_manager
+    for buffers in (manager._group_obs_term_delay_buffer, manager._group_obs_term_history_buffer):
+        for by_term in buffers.values():
+            yield from by_term.values()
+    for models in manager._group_obs_class_instances.values():
+        yield from models.values()
+    for term_cfgs in manager._group_obs_class_term_cfgs.values():
+        yield from (term_cfg.func for term_cfg in term_cfgs)
+    yield from env.command_manager._terms.values()
+
+
+def _observation_space(backend_env: Any) -> gymnasium.spaces.Dict:
+    # mjlab describes every group as float32; an image group is uint8. Its cached first observation
+    # tells the truth, and computing it now draws nothing that a reset would not draw again.
+    with preserved(_observation_state(backend_env), canonical_device(backend_env.device)):
+        manager = backend_env.observation_manager
+        cached = manager._obs_buffer
+        obs = flatten_groups(manager.compute())
+        manager._obs_buffer = cached
+    return space_of(obs)
+
+
+def _box(space: Any) -> gymnasium.spaces.Box:
+    low, high = np.float32(space.low), np.float32(space.high)
+    return gymnasium.spaces.Box(low, high, shape=tuple(space.shape), dtype=np.float32)
+
+
+def env_names() -> list[str]:
+    """mjlab's registered tasks."""
+    names: list[str] = task_registry().list_tasks()
+    return names
+
+
+def make_env(
+    name: str,
+    *,
+    num_envs: int,
+    device: torch.device,
+    seed: int | None,
+    render_mode: str | None,
+    play: bool = False,
+    cfg: Any = None,
+    **overrides: Any,
+) -> MjlabEnv:
+    """Build a registered mjlab task.
+
+    Args:
+        name: task id, such as ``Mjlab-Cartpole-Balance``.
+        num_envs: number of rows.
+        device: CPU or GPU.
+        seed: mjlab's seed; None draws one.
+        render_mode: None or ``"rgb_array"``.
+        play: take the task's play configuration (no noise, endless episodes, and so on).
+        cfg: a ``ManagerBasedRlEnvCfg`` of your own instead of the task's; it is not changed.
+        **overrides: settings of the configuration by dotted path.
+    """
+    registry = task_registry()
+    names = registry.list_tasks()
+    if name not in names:
+        raise unknown_env("mjlab", name, names)
+    if render_mode not in (None, "rgb_array"):
+        raise ConfigError(f"mjlab renders as 'rgb_array' or not at all, got {render_mode!r}.")
+    cfg = registry.load_env_cfg(name, play=play) if cfg is None else copy.deepcopy(cfg)
+    cfg.scene.num_envs = num_envs
+    cfg.seed = seed
+    apply_overrides(cfg, overrides)
+    envs = require("mjlab.envs", extra="mjlab", purpose=_PURPOSE)
+    return MjlabEnv(envs.ManagerBasedRlEnv(cfg=cfg, device=str(device), render_mode=render_mode))
+
+
+def task_registry() -> Any:
+    """mjlab's task registry, filled."""
+    with contextlib.redirect_stdout(io.StringIO()):  # some task modules print on import
+        require("mjlab.tasks", extra="mjlab", purpose=_PURPOSE)
+    return require("mjlab.tasks.registry", extra="mjlab", purpose=_PURPOSE)

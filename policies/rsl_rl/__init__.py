@@ -1,0 +1,16 @@
+"""rsl_rl: training by id, and policies loaded from its checkpoints without running their code."""
+
+from holdstep.policies.rsl_rl.checkpoint import latest_checkpoint, load_checkpoint
+from holdstep.policies.rsl_rl.policy import RslRlPolicy
+from holdstep.policies.rsl_rl.runner import Iteration
+from holdstep.policies.rsl_rl.training import TrainingResult, TrainingSettings, train
+
+__all__ = [
+    "Iteration",
+    "RslRlPolicy",
+    "TrainingResult",
+    "TrainingSettings",
+    "latest_checkpoint",
+    "load_checkpoint",
+    "train",
+]

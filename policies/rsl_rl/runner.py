@@ -1,0 +1,155 @@
+"""An rsl_rl runner that loads checkpoints safely, trains on CPUs too, and reports iterations."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+import torch
+
+from holdstep.policies.rsl_rl.checkpoint import load_checkpoint
+
+if TYPE_CHECKING:
+    from holdstep.envs.views.rsl_rl import RslRlVecEnv
+
+    _Runner = Any
+else:
+    _Runner = object
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iteration:
+    """What one iteration of training gave.
+
+    Attributes:
+        index: number of the iteration, from 0 over all resumed runs.
+        mean_return: mean of the last 100 episodes' summed rewards, None before one has ended.
+        mean_episode_length: their mean length [env steps], None before one has ended.
+        collect_s: time spent stepping the env [s].
+        learn_s: time spent updating the policy [s].
+        num_steps: env steps of all rows in this iteration.
+    """
+
+    index: int
+    mean_return: float | None
+    mean_episode_length: float | None
+    collect_s: float
+    learn_s: float
+    num_steps: int
+
+    @property
+    def steps_per_s(self) -> float:
+        """Env steps of all rows per second of collection and learning."""
+        return self.num_steps / (self.collect_s + self.learn_s)
+
+
+class _HoldstepRunner(_Runner):
+    """What holdstep changes about a runner; mixed in before the runner's own class."""
+
+    def load(
+        self,
+        path: str,
+        load_cfg: dict[str, Any] | None = None,
+        strict: bool = True,
+        map_location: str | None = None,
+    ) -> Any:
+        """Load a checkpoint through :func:`load_checkpoint`, then as the runner itself does.
+
+        The runner gets a copy made of the data that came through, in memory: its own ``torch.load``
+        would unpickle anything, and the file might change between a check and that load.
+        """
+        plain = io.BytesIO()
+        torch.save(load_checkpoint(path, device="cpu"), plain)
+        plain.seek(0)
+        return super().load(
+            plain, load_cfg=load_cfg, strict=strict, map_location=map_location or self.device
+        )
+
+    def _configure_multi_gpu(self) -> None:
+        """rsl_rl insists on NCCL and a GPU for each rank; on CPUs, train with gloo."""
+        if not str(self.device).startswith("cpu") or int(os.getenv("WORLD_SIZE", "1")) == 1:
+            super()._configure_multi_gpu()
+            return
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group(backend="gloo")
+        self.is_distributed = True
+        self.gpu_world_size = torch.distributed.get_world_size()
+        self.gpu_global_rank = torch.distributed.get_rank()
+        self.gpu_local_rank = int(os.getenv("LOCAL_RANK", "0"))
+        self.cfg["multi_gpu"] = {
+            "global_rank": self.gpu_global_rank,
+            "local_rank": self.gpu_local_rank,
+            "world_size": self.gpu_world_size,
+        }
+
+
+def make_runner(
+    env: RslRlVecEnv,
+    config: dict[str, Any],
+    *,
+    base: type,
+    log_dir: str | None = None,
+    on_iteration: Callable[[Iteration], None] | None = None,
+    quiet: bool = False,
+) -> Any:
+    """Construct a runner with holdstep's changes to it.
+
+    Args:
+        env: the view to train on.
+        config: the runner's configuration; rsl_rl changes it, so a copy is handed on.
+        base: the runner class, from :func:`~holdstep.policies.rsl_rl.task_config.runner_class`.
+        log_dir: where tensorboard's events and checkpoints go; None for no logging.
+        on_iteration: called after each iteration. On ranks other than 0, and without a
+            ``log_dir``, rsl_rl keeps no statistics of episodes.
+        quiet: keep what rsl_rl prints off the terminal.
+
+    Returns:
+        An instance of a subclass of ``base``.
+    """
+    import copy
+
+    runner_type = type(f"Holdstep{base.__name__}", (_HoldstepRunner, base), {})
+    with _silenced(quiet):
+        runner = runner_type(env, copy.deepcopy(config), log_dir, str(env.device))
+    if on_iteration is not None or quiet:
+        _report_iterations(runner, on_iteration, quiet)
+    return runner
+
+
+def _report_iterations(
+    runner: Any, on_iteration: Callable[[Iteration], None] | None, quiet: bool
+) -> None:
+    logger = runner.logger
+    log = logger.log
+
+    def log_and_report(**stats: Any) -> None:
+        with _silenced(quiet):
+            log(**stats)
+        if on_iteration is None:
+            return
+        returns, lengths = list(logger.rewbuffer), list(logger.lenbuffer)
+        on_iteration(
+            Iteration(
+                index=stats["it"],
+                mean_return=sum(returns) / len(returns) if returns else None,
+                mean_episode_length=sum(lengths) / len(lengths) if lengths else None,
+                collect_s=stats["collect_time"],
+                learn_s=stats["learn_time"],
+                num_steps=runner.cfg["num_steps_per_env"]
+                * runner.env.num_envs
+                * runner.gpu_world_size,
+            )
+        )
+
+    # An attribute of this runner's own logger; the library's class stays as it is.
+    logger.log = log_and_report
+
+
+def _silenced(quiet: bool) -> contextlib.AbstractContextManager[TextIO | None]:
+    if quiet:
+        return contextlib.redirect_stdout(io.StringIO())
+    return contextlib.nullcontext()

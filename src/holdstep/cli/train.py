@@ -1,0 +1,162 @@
+"""``holdstep train``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from holdstep.policies.rsl_rl import TrainingResult, TrainingSettings
+
+
+@dataclass
+class Train:
+    """Train a task with rsl_rl, using the task's own configuration.
+
+    Logs to tensorboard, saves checkpoints and the reward curve under RUNS/EXPERIMENT/TIME. Several
+    GPUs: torchrun --nproc-per-node 2 -m holdstep train ...
+
+    Example: holdstep train mjlab:Mjlab-Cartpole-Balance --num-envs 64 --iterations 120
+    """
+
+    env_id: Annotated[str, tyro.conf.Positional]
+    """Id of the env; `holdstep envs` lists them."""
+
+    num_envs: int = 64
+    """Rows of each process. On a GPU, robot tasks are usually trained with 4096."""
+
+    iterations: int | None = None
+    """Iterations of collecting and learning; by default the task's own number."""
+
+    device: str | None = None
+    """Device, such as cpu or cuda:0; by default this process's GPU, or the CPU without one."""
+
+    seed: int = 42
+    """Seed of env, networks and sampling."""
+
+    log_root: Path = Path("runs")
+    """Where the run's folder is made."""
+
+    run_name: str = ""
+    """Appended to the name of the run's folder."""
+
+    resume: Path | None = None
+    """A checkpoint, or a run's folder (its latest one), to go on from."""
+
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A setting, env.PATH=VALUE or agent.PATH=VALUE; may be given several times."""
+
+    verbose: bool = False
+    """Show what the simulator and rsl_rl print instead of a progress bar."""
+
+    def run(self) -> int:
+        """Train, and print where the result is."""
+        import os
+
+        from rich.console import Console
+
+        from holdstep.cli.settings import parse_settings
+        from holdstep.policies.rsl_rl import TrainingSettings
+
+        env_settings, agent_settings = parse_settings(self.set)
+        settings = TrainingSettings(
+            env_id=self.env_id,
+            num_envs=self.num_envs,
+            device=self.device,
+            seed=self.seed,
+            iterations=self.iterations,
+            log_root=self.log_root,
+            run_name=self.run_name,
+            resume=self.resume,
+            env_overrides=env_settings,
+            agent_overrides=agent_settings,
+            quiet=not self.verbose,
+        )
+        console = Console(quiet=os.getenv("RANK", "0") != "0")
+        result = train_with_progress(settings, console=console)
+        print_result(result, console=console)
+        return 0
+
+
+def train_with_progress(settings: TrainingSettings, *, console: object) -> TrainingResult:
+    """Train with a progress bar that shows the mean return and the speed.
+
+    Args:
+        settings: what to train; with ``quiet=False`` everything is printed and there is no bar.
+        console: a ``rich.console.Console``, made before the simulator's output is caught.
+    """
+    from typing import cast
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from holdstep.cli.quiet import quiet_simulators
+    from holdstep.policies.rsl_rl import Iteration, train
+
+    if not settings.quiet:
+        return train(settings)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
+    with Progress(*columns, console=cast("Console", console)) as progress:
+        bar = progress.add_task(
+            f"building {settings.env_id}", total=None, status="(compiles kernels the first time)"
+        )
+
+        def on_start(iterations: int) -> None:
+            progress.update(bar, description="training", total=iterations, status="")
+
+        def on_iteration(iteration: Iteration) -> None:
+            mean = iteration.mean_return
+            shown = "..." if mean is None else f"{mean:.1f}"
+            status = f"return {shown}, {iteration.steps_per_s:,.0f} steps/s"
+            progress.update(bar, advance=1, status=status)
+
+        with quiet_simulators():
+            return train(settings, on_start=on_start, on_iteration=on_iteration)
+
+
+def print_result(result: TrainingResult, *, console: object) -> None:
+    """Print a table of what the training gave, and draw the reward curve into its folder."""
+    from typing import cast
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from holdstep.errors import MissingExtraError
+    from holdstep.policies.rsl_rl.plots import plot_reward_curve
+
+    if result.run_dir is None:
+        return
+    table = Table(show_header=False)
+    returns = [i.mean_return for i in result.iterations if i.mean_return is not None]
+    table.add_row("mean return (last 100 episodes)", f"{returns[-1]:.2f}" if returns else "-")
+    seconds = sum(i.collect_s + i.learn_s for i in result.iterations)
+    steps = sum(i.num_steps for i in result.iterations)
+    table.add_row("env steps", f"{steps:,}")
+    table.add_row("env steps/s", f"{steps / seconds:,.0f}")
+    table.add_row("checkpoint", str(result.checkpoint))
+    try:
+        curve = plot_reward_curve(result.run_dir)
+    except MissingExtraError as error:
+        table.add_row("reward curve", str(error))
+    else:
+        table.add_row("reward curve", str(curve))
+    cast("Console", console).print(table)
