@@ -1,0 +1,62 @@
+# Two commands do everything on a fresh machine, each with its own set-up in .venv:
+#   make demo   train a real simulated task and play the result
+#   make test   lint, types, docs, all tests
+# PYTHON is any Python of at least 3.11 with the venv module.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INPUTS := pyproject.toml constraints.txt Makefile
+
+.PHONY: demo test lint types docs pytest bench format clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/train_and_play.py
+
+test: lint types docs pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+docs: $(VENV)/.test
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+pytest: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.test
+	$(BIN)/python tests/benchmarks/run.py
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch goes in first and pinned: a resolver left free takes the newest CUDA build, several GB.
+$(VENV)/.base: $(INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'holdstep needs Python 3.11 or newer: make PYTHON=python3.11 ...'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo 'This Python has no venv module: apt-get install python3-venv'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip setuptools wheel
+	$(PIP) torch
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.base
+	@echo 'Installing holdstep with mjlab and rsl_rl into $(VENV) (a few minutes, once) ...'
+	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,plot,video]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	@echo 'Installing holdstep with all that its tests need into $(VENV) (a few minutes, once) ...'
+	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,plot,video,sb3,skrl,torchrl,docs,dev]'
+	$(BIN)/python tests/compat/install.py $(VENV)/compat
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

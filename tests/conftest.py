@@ -1,0 +1,30 @@
+"""Shared fixtures. Physics-backed envs are made once per module: building one takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from holdstep.envs import TorchVectorEnv, make
+
+# Two test processes may share two cores; more threads than that only take turns.
+torch.set_num_threads(2)
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """mjlab prints its managers' tables, which would bury pytest's own output."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def make_mjlab(task: str, **kwargs: Any) -> TorchVectorEnv:
+    """Build an mjlab task on the CPU, quietly; skip visibly where mjlab isn't installed."""
+    pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
+    with silenced():
+        return make(f"mjlab:{task}", device="cpu", **kwargs)

@@ -1,0 +1,205 @@
+"""The mjlab adapter on real MuJoCo-Warp physics."""
+
+import pytest
+import torch
+
+from holdstep.envs import adapt, check_vector_env, make
+from holdstep.envs.overrides import apply_overrides
+from holdstep.errors import (
+    CapabilityError,
+    ClosedEnvError,
+    ConfigError,
+    InvalidActionError,
+    ResetNeededError,
+    UnknownEnvError,
+)
+from tests.conftest import make_mjlab, silenced
+
+CARTPOLE = "Mjlab-Cartpole-Balance"
+GO1 = "Mjlab-Velocity-Flat-Unitree-Go1"
+LIFT = "Mjlab-Lift-Cube-Yam"
+NUM_ENVS = 4
+# Commands that change every few steps: what they draw must not depend on final observations.
+BUSY_COMMANDS = {GO1: {"commands.twist.resampling_time_range": (0.04, 0.1)}}
+# Commands that steer by the robot's heading, so that they must advance before they are observed.
+HEADING_COMMANDS = {
+    GO1: {
+        "commands.twist.rel_heading_envs": 1.0,
+        "commands.twist.rel_forward_envs": 0.0,
+        "commands.twist.rel_standing_envs": 0.0,
+    }
+}
+
+
+def stepped(env, num_steps, *, seed=0, scale=1.0):
+    """Reset, stagger the rows' clocks, and yield every step's result."""
+    with silenced():
+        env.reset(seed=seed)
+    lengths = torch.arange(env.num_envs) * 3
+    env.episode_length_buf = torch.clamp(env.max_episode_length - 5 - lengths, min=0)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(num_steps):
+        actions = torch.randn(env.action_space.shape, generator=generator) * scale
+        yield actions, env.step(actions)
+
+
+@pytest.fixture(scope="module")
+def cartpole():
+    env = make_mjlab(CARTPOLE, num_envs=NUM_ENVS, seed=0, episode_length_s=1.0)
+    yield env
+    env.close()
+
+
+@pytest.mark.parametrize("task", [CARTPOLE, GO1, LIFT])
+def test_it_keeps_the_contract(task):
+    env = make_mjlab(task, num_envs=NUM_ENVS, seed=0)
+    with silenced():
+        report = check_vector_env(env, num_steps=40, close=True)
+    assert report.num_ended >= NUM_ENVS
+
+
+@pytest.mark.parametrize("task", [CARTPOLE, GO1, LIFT])
+def test_final_observations_leave_no_trace_on_the_trajectory(task):
+    """Noise, pushes, commands and resets draw the same numbers whether final_obs is on or off."""
+    trajectories = []
+    for enabled in (True, False):
+        env = make_mjlab(task, num_envs=NUM_ENVS, seed=0, **BUSY_COMMANDS.get(task, {}))
+        env.final_obs_enabled = enabled
+        trajectory, num_ended = [], 0
+        for _, (obs, reward, terminated, truncated, info) in stepped(env, 30):
+            num_ended += int((terminated | truncated).sum())
+            assert ("final_obs" in info) == (enabled and bool((terminated | truncated).any()))
+            trajectory += [*obs.values(), reward, terminated, truncated]
+            trajectory += [torch.as_tensor(info["log"][key]) for key in sorted(info["log"])]
+        assert num_ended >= NUM_ENVS
+        trajectories.append(trajectory)
+        env.close()
+    for on, off in zip(*trajectories, strict=True):
+        torch.testing.assert_close(on, off, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("task", [CARTPOLE, GO1, LIFT])
+def test_final_observation_is_the_one_that_mjlab_gives_without_autoreset(task):
+    """mjlab's own auto_reset=False returns the terminal observation: the reference."""
+    pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
+    from mjlab.envs import ManagerBasedRlEnv
+    from mjlab.tasks.registry import load_env_cfg
+
+    env = make_mjlab(task, num_envs=NUM_ENVS, seed=0, **HEADING_COMMANDS.get(task, {}))
+    actions_taken = []
+    for actions, (_, _, terminated, truncated, info) in stepped(env, 12):
+        actions_taken.append(actions)
+        ended = terminated | truncated
+        if ended.any():
+            break  # from the first reset on, the reference draws its noise in another order
+    assert ended.any()
+    env.close()
+
+    # One after the other: both draw from torch's one global generator.
+    cfg = load_env_cfg(task)
+    cfg.scene.num_envs, cfg.seed, cfg.auto_reset = NUM_ENVS, 0, False
+    apply_overrides(cfg, HEADING_COMMANDS.get(task, {}))
+    with silenced():
+        reference = ManagerBasedRlEnv(cfg=cfg, device="cpu")
+        reference.reset(seed=0)
+    clock = reference.max_episode_length - 5 - torch.arange(NUM_ENVS) * 3
+    reference.episode_length_buf = clock.clamp(min=0)
+    for actions in actions_taken:
+        terminal_obs = reference.step(actions)[0]
+    for group, expected in terminal_obs.items():
+        assert torch.equal(info["final_obs"][group][ended], expected[ended])
+    reference.close()
+
+
+def test_nothing_is_left_on_the_simulator_after_close():
+    env = make_mjlab(CARTPOLE, num_envs=2, seed=0)
+    simulator = env.backend_env
+    assert "_reset_idx" in vars(simulator)
+    env.close()
+    env.close()
+    assert "_reset_idx" not in vars(simulator)
+    with pytest.raises(ClosedEnvError):
+        env.reset()
+    with pytest.raises(ClosedEnvError):
+        env.step(torch.zeros(2, 1))
+
+
+def test_partial_reset_leaves_other_rows_alone(cartpole):
+    for _, (obs, *_rest) in stepped(cartpole, 3):
+        before = {name: tensor.clone() for name, tensor in obs.items()}
+    clock = cartpole.episode_length_buf.clone()
+    obs, _ = cartpole.reset(options={"env_ids": torch.tensor([2], dtype=torch.int32)})
+    for name, tensor in obs.items():
+        assert torch.equal(tensor[[0, 1, 3]], before[name][[0, 1, 3]])
+        assert not torch.equal(tensor[2], before[name][2])
+    assert cartpole.episode_length_buf.tolist()[2] == 0
+    assert torch.equal(cartpole.episode_length_buf[[0, 1, 3]], clock[[0, 1, 3]])
+
+
+def test_step_before_reset_is_refused():
+    env = make_mjlab(CARTPOLE, num_envs=2, seed=0)
+    with pytest.raises(ResetNeededError, match="reset"):
+        env.step(torch.zeros(2, 1))
+    with pytest.raises(ResetNeededError, match="all rows"):
+        env.reset(options={"env_ids": [0]})
+    env.close()
+
+
+def test_nan_actions_are_refused(cartpole):
+    with silenced():
+        cartpole.reset()
+    with pytest.raises(InvalidActionError, match=r"rows \[1\]"):
+        cartpole.step(torch.tensor([[0.0], [torch.nan], [0.0], [0.0]]))
+
+
+def test_adapt_takes_an_env_that_the_user_built():
+    pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
+    from mjlab.envs import ManagerBasedRlEnv
+    from mjlab.tasks.registry import load_env_cfg
+
+    cfg = load_env_cfg(CARTPOLE)
+    cfg.scene.num_envs = 2
+    with silenced():
+        simulator = ManagerBasedRlEnv(cfg=cfg, device="cpu")
+    env = adapt(simulator)
+    assert env.backend_env is simulator
+    assert adapt(env) is env
+    with pytest.raises(ConfigError, match="runs on cpu"):
+        adapt(simulator, device="meta")
+    env.close()
+    cfg.auto_reset = False
+    with silenced():
+        simulator = ManagerBasedRlEnv(cfg=cfg, device="cpu")
+    with pytest.raises(ConfigError, match="auto_reset"):
+        adapt(simulator)
+    simulator.close()
+
+
+def test_bad_arguments_say_what_to_do():
+    pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
+    with pytest.raises(UnknownEnvError, match="Did you mean: Mjlab-Cartpole-Balance"):
+        make("mjlab:Mjlab-Cartpole-Balanc", device="cpu")
+    with pytest.raises(ConfigError, match="Did you mean: episode_length_s"):
+        make(f"mjlab:{CARTPOLE}", device="cpu", episode_length=1.0)
+    with pytest.raises(ConfigError, match="rgb_array"):
+        make(f"mjlab:{CARTPOLE}", device="cpu", render_mode="human")
+
+
+def test_rendering_must_be_asked_for(cartpole):
+    assert not cartpole.capabilities.render
+    with pytest.raises(CapabilityError, match="render_mode"):
+        cartpole.render()
+
+
+def test_a_configuration_of_the_users_own_is_used_and_not_changed():
+    pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
+    from mjlab.tasks.registry import load_env_cfg
+
+    cfg = load_env_cfg(CARTPOLE)
+    cfg.episode_length_s = 2.0
+    num_envs_before = cfg.scene.num_envs
+    env = make_mjlab(CARTPOLE, num_envs=3, cfg=cfg, decimation=2)
+    assert env.cfg.episode_length_s == 2.0
+    assert env.cfg.decimation == 2
+    assert (env.num_envs, cfg.scene.num_envs) == (3, num_envs_before)
+    env.close()

@@ -1,0 +1,71 @@
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from holdstep.envs.action_guard import ActionGuard
+from holdstep.errors import InvalidActionError
+
+CPU = torch.device("cpu")
+BOX = gymnasium.spaces.Box(-1, 1, (4, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (np.zeros((4, 2), np.float32), "must be a torch.Tensor.*ndarray.*as_tensor"),
+        (torch.zeros(4), r"shape \(4, 2\).*got \(4,\)"),
+        (torch.zeros(3, 2), r"got \(3, 2\)"),
+        (torch.zeros(4, 2, dtype=torch.float64), r"float32, got torch.float64.*\.float\(\)"),
+        (torch.zeros(4, 2, dtype=torch.int64), "float32, got torch.int64"),
+        (torch.zeros(4, 2, device="meta"), "must be on cpu, got meta"),
+        (torch.tensor([[0, 0], [0, np.nan], [np.inf, 0], [0, 0]]).float(), r"rows \[1, 2\] hold NaN"),
+    ],
+)
+def test_bad_actions_are_refused_with_what_to_do(actions, message):
+    with pytest.raises(InvalidActionError, match=message):
+        ActionGuard(BOX, CPU).check(actions)
+
+
+def test_good_actions_pass_whatever_their_size():
+    guard = ActionGuard(BOX, CPU)
+    guard.check(torch.full((4, 2), torch.finfo(torch.float32).max))
+    guard.check(torch.zeros(4, 2))
+
+
+def test_discrete_actions_are_integers():
+    guard = ActionGuard(gymnasium.spaces.MultiDiscrete([2, 2, 2]), CPU)
+    guard.check(torch.tensor([0, 1, 0]))
+    guard.check(torch.tensor([0, 1, 0], dtype=torch.int32))
+    with pytest.raises(InvalidActionError, match="discrete"):
+        guard.check(torch.zeros(3))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_nan_is_reported_late_and_without_a_sync():
+    device = torch.device("cuda", 0)
+    guard = ActionGuard(BOX, device)
+    good = torch.zeros(4, 2, device=device)
+    guard.check(good)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        guard.check(torch.full((4, 2), torch.nan, device=device))
+        for _ in range(3):
+            guard.check(good)
+    except InvalidActionError:
+        pass  # noticed already, which is as good
+    else:
+        torch.cuda.set_sync_debug_mode("default")
+        torch.cuda.synchronize()
+        with pytest.raises(InvalidActionError, match="recent step"):
+            for _ in range(2):
+                guard.check(good)
+                torch.cuda.synchronize()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    for _ in range(3):  # one report per incident
+        guard.check(good)
+        torch.cuda.synchronize()

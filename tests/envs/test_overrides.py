@@ -1,0 +1,62 @@
+from dataclasses import dataclass, field
+
+import pytest
+
+from holdstep.envs.overrides import apply_overrides
+from holdstep.errors import ConfigError
+
+
+@dataclass
+class Sim:
+    timestep: float = 0.002
+    iterations: int = 10
+    solver: str = "newton"
+
+
+@dataclass
+class Cfg:
+    sim: Sim = field(default_factory=Sim)
+    dims: tuple[int, ...] = (64, 64)
+    noisy: bool = True
+    clip: float | None = None
+    terms: dict[str, Sim] = field(default_factory=lambda: {"a": Sim()})
+
+
+def test_values_are_set_by_path_and_brought_to_their_type():
+    cfg = Cfg()
+    apply_overrides(
+        cfg,
+        {
+            "sim.timestep": "1e-3",
+            "sim.iterations": 3,
+            "dims": [8],
+            "noisy": False,
+            "clip": 2.0,
+            "terms.a.timestep": 1,
+        },
+    )
+    assert cfg.sim.timestep == 0.001
+    assert cfg.sim.iterations == 3
+    assert cfg.dims == (8,)
+    assert cfg.noisy is False
+    assert cfg.clip == 2.0
+    assert cfg.terms["a"].timestep == 1.0
+    assert isinstance(cfg.terms["a"].timestep, float)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sim.timestp", 1.0, "Did you mean: timestep"),
+        ("simulator.timestep", 1.0, "the configuration .Cfg. has no 'simulator'"),
+        ("terms.b.timestep", 1.0, "'terms' .dict. has no 'b'.*It has: a"),
+        ("sim.iterations", 2.5, "can't be set to 2.5"),
+        ("sim.iterations", True, "can't be set to True"),
+        ("noisy", 1, "can't be set to 1"),
+        ("sim.timestep", "fast", "can't be set to 'fast'"),
+        ("sim.solver", 3, "can't be set to 3"),
+    ],
+)
+def test_what_does_not_fit_is_refused(path, value, message):
+    with pytest.raises(ConfigError, match=message):
+        apply_overrides(Cfg(), {path: value})
