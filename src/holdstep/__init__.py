@@ -10,10 +10,13 @@ from __future__ import annotations
 import importlib
 
 from holdstep._version import __version__
+from holdstep.gym_registration import register
 
 __all__ = ["__version__", "envs", "errors", "policies", "wrappers"]
 
 _SUBMODULES = frozenset({"envs", "errors", "policies", "wrappers"})
+
+register()
 
 
 def __getattr__(name: str) -> object:
