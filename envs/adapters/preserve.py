@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import random
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
-Undo = Callable[[], None]
+Undo = Callable[[], object]
 
 _CONTAINER_MODULES = (
     "mjlab.utils.buffers",
     "mjlab.utils.noise",
     "isaaclab.utils.buffers",
+    "isaaclab.utils.modifiers",
     "isaaclab.utils.noise",
 )
 """Helper objects that terms own and that hold state of their own. Everything else that a term
@@ -22,11 +27,12 @@ points to (the env, its entities, its configuration) is shared, and is not follo
 
 @contextmanager
 def preserved(owners: Iterable[object], device: torch.device) -> Iterator[None]:
-    """Run a block, then restore what the owners and torch's generators held before it.
+    """Run a block, then restore what the owners and the random generators held before it.
 
-    Restored are the owners' tensors (in place, and the attribute itself when it was rebound),
-    numbers and flags, the same inside their dictionaries, lists, history buffers, delay buffers
-    and noise models, and torch's random number generators of the CPU and of ``device``.
+    Restored are the owners' attributes (added ones are removed, rebound ones point to what they
+    did), the contents of their tensors and arrays, the same inside their dictionaries, lists,
+    deques, history buffers, delay buffers, modifiers and noise models, and the random number
+    generators of torch (the CPU's and ``device``'s), NumPy and Python.
 
     Costs one copy of those tensors: meant for the steps in which an episode ends.
 
@@ -34,54 +40,105 @@ def preserved(owners: Iterable[object], device: torch.device) -> Iterator[None]:
         owners: managers' terms, buffers and other small objects whose attributes are state.
         device: the simulator's device.
     """
-    undo: list[Undo] = []
-    seen: set[int] = set()
+    memory = _Memory()
     for owner in owners:
-        _note_attributes(owner, undo, seen)
-    cpu_rng = torch.get_rng_state()
-    cuda_rng = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        memory.note_attributes(owner)
+    restore_generators = _noted_generators(device)
     try:
         yield
     finally:
-        for step in undo:
-            step()
-        torch.set_rng_state(cpu_rng)
-        if cuda_rng is not None:
-            torch.cuda.set_rng_state(cuda_rng, device)
+        memory.restore()
+        restore_generators()
 
 
-def _note_attributes(owner: object, undo: list[Undo], seen: set[int]) -> None:
-    if id(owner) in seen or not hasattr(owner, "__dict__"):
-        return
-    seen.add(id(owner))
-    attributes = vars(owner)
-    for name, value in list(attributes.items()):
-        _note(value, undo, seen, put_back=lambda v, n=name: attributes.__setitem__(n, v))
+class _Memory:
+    """Contents of objects, and how to put them back."""
 
+    def __init__(self) -> None:
+        self._undo: list[Undo] = []
+        self._seen: dict[int, object] = {}  # keeps the objects alive, so that ids stay theirs
 
-def _note(value: Any, undo: list[Undo], seen: set[int], put_back: Callable[[Any], None]) -> None:
-    if isinstance(value, torch.Tensor):
-        copy = value.clone()
+    def restore(self) -> None:
+        for undo in self._undo:
+            undo()
 
-        def restore_tensor() -> None:
-            value.copy_(copy)
-            put_back(value)
+    def note_attributes(self, owner: object) -> None:
+        if hasattr(owner, "__dict__") and self._is_new(owner):
+            self._note_dict(vars(owner))
 
-        undo.append(restore_tensor)
-    elif value is None or isinstance(value, bool | int | float):
-        undo.append(lambda: put_back(value))
-    elif isinstance(value, dict):
-        keys = list(value)
+    def _is_new(self, value: object) -> bool:
+        if id(value) in self._seen:
+            return False
+        self._seen[id(value)] = value
+        return True
 
-        def drop_new_keys() -> None:
-            for key in [key for key in value if key not in keys]:
+    def _note(self, value: Any) -> None:
+        if value is None or isinstance(value, bool | int | float | str) or not self._is_new(value):
+            return
+        if isinstance(value, torch.Tensor):
+            self._note_tensor(value)
+        elif isinstance(value, np.ndarray):
+            if value.flags.writeable:
+                self._undo.append(partial(np.copyto, value, value.copy()))
+        elif isinstance(value, dict):
+            self._note_dict(value)
+        elif isinstance(value, list | deque):
+            items = list(value)
+
+            def restore_items() -> None:
+                value.clear()
+                value.extend(items)
+
+            self._undo.append(restore_items)
+            self._note_all(items)
+        elif isinstance(value, tuple):
+            self._note_all(value)
+        elif isinstance(value, torch.Generator):
+            self._undo.append(partial(value.set_state, value.get_state()))
+        elif is_container(value):
+            self._note_dict(vars(value))
+
+    def _note_all(self, values: Iterable[Any]) -> None:
+        for value in values:
+            self._note(value)
+
+    def _note_tensor(self, value: torch.Tensor) -> None:
+        if any(stride == 0 < size - 1 for stride, size in zip(value.stride(), value.shape, strict=True)):
+            return  # an expanded view: nothing can have been written through it
+        self._undo.append(partial(value.copy_, value.clone()))
+
+    def _note_dict(self, value: dict[Any, Any]) -> None:
+        items = dict(value)
+
+        def restore_bindings() -> None:
+            for key in [key for key in value if key not in items]:
                 del value[key]
+            for key, item in items.items():
+                if value.get(key) is not item or key not in value:
+                    value[key] = item
 
-        undo.append(drop_new_keys)
-        for key, item in value.items():
-            _note(item, undo, seen, put_back=lambda v, k=key: value.__setitem__(k, v))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _note(item, undo, seen, put_back=lambda v, i=index: value.__setitem__(i, v))
-    elif type(value).__module__.startswith(_CONTAINER_MODULES):
-        _note_attributes(value, undo, seen)
+        self._undo.append(restore_bindings)
+        self._note_all(items.values())
+
+
+def is_container(value: object) -> bool:
+    """Whether a value is a history buffer, noise model or the like, of a library or derived."""
+    return hasattr(value, "__dict__") and any(
+        base.__module__.startswith(_CONTAINER_MODULES) for base in type(value).__mro__
+    )
+
+
+def _noted_generators(device: torch.device) -> Undo:
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    numpy = np.random.get_state()  # the global stream is what simulators draw from
+    python = random.getstate()
+
+    def restore() -> None:
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)
+        np.random.set_state(numpy)
+        random.setstate(python)
+
+    return restore

@@ -27,7 +27,7 @@ HEADING_COMMANDS = {
         "commands.twist.rel_heading_envs": 1.0,
         "commands.twist.rel_forward_envs": 0.0,
         "commands.twist.rel_standing_envs": 0.0,
-        "commands.twist.ranges.ang_vel_z": (-5.0, 5.0),  # wide enough not to be clipped
+        "commands.twist.heading_control_stiffness": 0.1,  # too little to reach the clip
     }
 }
 
