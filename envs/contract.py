@@ -63,6 +63,12 @@ class TorchVectorEnv(_VectorEnv):
     observation_space: gymnasium.spaces.Dict
     single_observation_space: gymnasium.spaces.Dict
 
+    def __del__(self) -> None:
+        """Closes nothing: a wrapper that is thrown away leaves the env inside as it is.
+
+        Gymnasium 1.2 closes vector envs when they are collected, later versions don't.
+        """
+
     @property
     def autoreset_mode(self) -> AutoresetMode:
         """Always same-step. TorchRL looks for this attribute, not for the metadata entry."""

@@ -1,0 +1,72 @@
+"""Checkpoints are data: loading one never runs what somebody put into it."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from holdstep.errors import CheckpointError
+from holdstep.policies.rsl_rl.checkpoint import latest_checkpoint, load_checkpoint
+
+
+class RunsCode:
+    """Unpickled the ordinary way, this makes a folder: stands for any command."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return (os.mkdir, (self.path,))
+
+
+def test_plain_checkpoints_load(tmp_path):
+    saved = {"actor_state_dict": {"w": torch.ones(2)}, "iter": 3, "infos": {"note": "fine"}}
+    torch.save(saved, tmp_path / "model_3.pt")
+    loaded = load_checkpoint(tmp_path / "model_3.pt")
+    assert loaded["iter"] == 3
+    assert torch.equal(loaded["actor_state_dict"]["w"], torch.ones(2))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, zipped):
+    trap, file = tmp_path / "ran", tmp_path / "model_0.pt"
+    torch.save(
+        {"infos": RunsCode(trap)}, file, _use_new_zipfile_serialization=zipped
+    )
+    with pytest.raises(CheckpointError, match="could run code.*mkdir"):
+        load_checkpoint(file)
+    assert not trap.exists()
+    torch.load(file, weights_only=False)  # the trap is real
+    assert trap.exists()
+
+
+def test_a_plain_pickle_is_refused_too(tmp_path):
+    trap, file = tmp_path / "ran", tmp_path / "model_0.pt"
+    file.write_bytes(pickle.dumps(RunsCode(trap)))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(file)
+    assert not trap.exists()
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        load_checkpoint(tmp_path / "model_1.pt")
+    torch.save({}, tmp_path / "model_7.pt")
+    with pytest.raises(CheckpointError, match="Beside it lie: model_7.pt"):
+        load_checkpoint(tmp_path / "model_1.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match="holds a list"):
+        load_checkpoint(tmp_path / "list.pt")
+    whole = tmp_path / "model_7.pt"
+    whole.write_bytes(whole.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="damaged|refused"):
+        load_checkpoint(whole)
+
+
+def test_the_latest_is_the_highest_number(tmp_path):
+    for iteration in (0, 9, 100, 50):
+        torch.save({}, tmp_path / f"model_{iteration}.pt")
+    assert latest_checkpoint(tmp_path).name == "model_100.pt"
+    with pytest.raises(CheckpointError, match="no model_"):
+        latest_checkpoint(tmp_path / "nowhere")

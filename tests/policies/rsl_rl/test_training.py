@@ -1,0 +1,177 @@
+"""Training by id: reproducible, resumable, safe to resume from others' files, and distributed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+pytest.importorskip("rsl_rl", reason="the extra 'rsl-rl' is not installed")
+
+from holdstep.envs import RslRlVecEnv, make
+from holdstep.errors import CheckpointError, ConfigError
+from holdstep.policies.episodes import play_first_episodes
+from holdstep.policies.rsl_rl import RslRlPolicy, TrainingSettings, load_checkpoint, train
+from holdstep.policies.rsl_rl.run_dir import RunDir
+from tests.policies.rsl_rl.test_checkpoint import RunsCode
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def settings(tmp_path, **changes):
+    defaults = {
+        "env_id": "holdstep:CartPole",
+        "num_envs": 8,
+        "device": "cpu",
+        "iterations": 2,
+        "log_root": tmp_path,
+        "agent_overrides": {"num_steps_per_env": 8},
+    }
+    return TrainingSettings(**defaults | changes)
+
+
+def actor(result):
+    return load_checkpoint(result.checkpoint)["actor_state_dict"]
+
+
+def same(a, b):
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_run_leaves_settings_metrics_and_checkpoints(tmp_path):
+    seen = []
+    result = train(settings(tmp_path, run_name="mine"), on_iteration=seen.append)
+    run = result.run_dir
+    assert run.path.parent == tmp_path / "cartpole"
+    assert run.path.name.endswith("_mine")
+    assert result.checkpoint.name == "model_1.pt"
+    assert [i.index for i in seen] == [0, 1]
+    assert [line["index"] for line in run.read_metrics()] == [0, 1]
+    assert all(json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines())
+    params = yaml.safe_load((run.path / "params" / "run.yaml").read_text())
+    assert params["env_id"] == "holdstep:CartPole"
+    assert params["versions"]["torch"] == torch.__version__
+    assert run.read_agent()["num_steps_per_env"] == 8
+    assert list(run.path.glob("events.out.tfevents*"))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
+    first, again = (actor(train(settings(tmp_path, seed=3))) for _ in range(2))
+    other = actor(train(settings(tmp_path, seed=4)))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_a_run_is_resumed_from_its_folder(tmp_path):
+    first = train(settings(tmp_path))
+    resumed = train(settings(tmp_path, resume=first.run_dir.path, iterations=1))
+    # rsl_rl counts on from the iteration that it loaded, and repeats that number.
+    assert resumed.iterations[0].index == 1
+    assert not same(actor(first), actor(resumed))
+    optimizer = load_checkpoint(resumed.checkpoint)["optimizer_state_dict"]["state"]
+    steps_each = 5 * 4  # epochs times mini-batches
+    assert optimizer[0]["step"] == 3 * steps_each
+
+
+def test_resuming_refuses_code_before_anything_is_built(tmp_path):
+    file = tmp_path / "model_5.pt"
+    torch.save({"infos": RunsCode(tmp_path / "ran")}, file)
+    with pytest.raises(CheckpointError, match="could run code"):
+        train(settings(tmp_path, resume=file))
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "cartpole").exists()
+
+
+def test_the_runner_itself_never_unpickles(tmp_path):
+    """Task-specific runners call load() on their own; that path is safe, too."""
+    from rsl_rl.runners import OnPolicyRunner
+
+    from holdstep.policies.rsl_rl.runner import make_runner
+    from holdstep.policies.rsl_rl.task_config import small_ppo
+
+    view = RslRlVecEnv(make("holdstep:CartPole", num_envs=2, device="cpu"))
+    runner = make_runner(view, small_ppo(view.env), base=OnPolicyRunner, quiet=True)
+    file = tmp_path / "model_5.pt"
+    torch.save({"infos": RunsCode(tmp_path / "ran")}, file)
+    with pytest.raises(CheckpointError, match="could run code"):
+        runner.load(str(file))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_bad_settings_are_refused_and_the_env_is_closed(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean: learning_rate"):
+        train(settings(tmp_path, agent_overrides={"algorithm.learning_rat": 1e-3}))
+    with pytest.raises(ConfigError, match="iterations must be at least 1"):
+        train(settings(tmp_path, iterations=0))
+    assert not (tmp_path / "cartpole").exists()
+
+
+def test_a_policy_is_loaded_and_acts_alone(tmp_path):
+    result = train(settings(tmp_path))
+    view = RslRlVecEnv(make("holdstep:CartPole", num_envs=5, device="cpu", seed=0))
+    policy = RslRlPolicy.load(result.checkpoint, view, env_id="holdstep:CartPole")
+    episodes = play_first_episodes(view.env, policy, max_steps=600, seed=0)
+    assert episodes.ended_mask.all()
+    assert torch.equal(episodes.returns, episodes.lengths.float())  # CartPole pays 1 a step
+    obs, _ = view.env.reset(seed=0)
+    assert torch.equal(policy(obs), policy(obs))  # the mean, not a sample
+    assert policy(obs).shape == (5, 1)
+
+
+def test_a_checkpoint_of_another_task_is_refused(tmp_path):
+    result = train(settings(tmp_path))
+    view = RslRlVecEnv(make("holdstep:PointMass", num_envs=2, device="cpu"))
+    with pytest.raises(CheckpointError, match="doesn't fit"):
+        RslRlPolicy.load(result.checkpoint, view, env_id="holdstep:PointMass")
+
+
+def test_clipped_actions_stay_clipped_when_played(tmp_path):
+    changes = {"num_steps_per_env": 8, "clip_actions": 0.01}
+    result = train(settings(tmp_path, agent_overrides=changes))
+    assert RunDir.of_checkpoint(result.checkpoint).read_agent()["clip_actions"] == 0.01
+    view = RslRlVecEnv(make("holdstep:CartPole", num_envs=4, device="cpu"), clip_actions=0.01)
+    policy = RslRlPolicy.load(result.checkpoint, view, env_id="holdstep:CartPole")
+    obs, _ = view.env.reset()
+    assert policy({k: v * 100 for k, v in obs.items()}).abs().max() <= 0.01
+
+
+def test_two_gloo_ranks_train_one_policy(tmp_path):
+    """torchrun on CPUs: different rows on each rank, one set of weights, written by rank 0 only."""
+    script = tmp_path / "rank.py"
+    script.write_text(
+        "import os, sys, torch\n"
+        "from pathlib import Path\n"
+        "from holdstep.policies.rsl_rl import runner, TrainingSettings, train\n"
+        "weights = {}\n"
+        "make_runner = runner.make_runner\n"
+        "from holdstep.policies.rsl_rl import training\n"
+        "def keep(*args, **kwargs):\n"
+        "    made = make_runner(*args, **kwargs)\n"
+        "    weights['actor'] = made.alg.actor\n"
+        "    return made\n"
+        "training.make_runner = keep\n"
+        "result = train(TrainingSettings(env_id='holdstep:CartPole', num_envs=4, device='cpu',\n"
+        "    iterations=2, log_root=Path(sys.argv[1]), agent_overrides={'num_steps_per_env': 8}))\n"
+        "rank = os.environ['RANK']\n"
+        "assert (result.checkpoint is not None) == (rank == '0')\n"
+        "torch.save(weights['actor'].state_dict(), f'{sys.argv[1]}/rank{rank}.pt')\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    networks = [key for key in first if key.startswith(("mlp", "distribution"))]
+    assert networks
+    assert all(torch.equal(first[key], second[key]) for key in networks)
+    assert len(list((tmp_path / "cartpole").iterdir())) == 1
