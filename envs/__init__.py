@@ -9,7 +9,7 @@ from holdstep.envs.adapt import adapt
 from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.checker import CheckReport, check_vector_env
 from holdstep.envs.contract import TorchVectorEnv
-from holdstep.envs.registry import env_ids, make
+from holdstep.envs.registry import list_envs, make
 
 if TYPE_CHECKING:
     from holdstep.envs.views.rsl_rl import RslRlVecEnv
@@ -25,7 +25,7 @@ __all__ = [
     "TorchVectorEnv",
     "adapt",
     "check_vector_env",
-    "env_ids",
+    "list_envs",
     "make",
 ]
 

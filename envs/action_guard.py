@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -24,7 +25,7 @@ class ActionGuard:
         device: where actions must live.
     """
 
-    def __init__(self, action_space: gymnasium.Space, device: torch.device) -> None:
+    def __init__(self, action_space: gymnasium.Space[Any], device: torch.device) -> None:
         if action_space.shape is None or action_space.dtype is None:
             raise InvalidActionError(
                 f"Only action spaces that are one array are supported, got {action_space}."
@@ -34,14 +35,23 @@ class ActionGuard:
         self._is_float = bool(np.issubdtype(action_space.dtype, np.floating))
         self._deferred = _DeferredNorm(device) if device.type == "cuda" else None
 
-    def check(self, actions: torch.Tensor) -> None:
-        """Raise when ``actions`` cannot be what the caller meant.
+    def check(self, actions: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """The actions as a tensor, or an error when they cannot be what the caller meant.
+
+        Args:
+            actions: a tensor on the env's device. NumPy arrays are copied to it, for callers such
+                as TorchRL's ``GymWrapper`` that hand them over by default.
+
+        Returns:
+            The same tensor, or the one that the array became.
 
         Raises:
             InvalidActionError: with what was got, what was expected and what to do. On a GPU,
                 non-finite values are reported at a later call than the one that brought them.
         """
-        if not isinstance(actions, torch.Tensor):
+        if isinstance(actions, np.ndarray):
+            actions = torch.tensor(actions, device=self._device)
+        elif not isinstance(actions, torch.Tensor):
             raise InvalidActionError(
                 f"Actions must be a torch.Tensor on {self._device}, got {type(actions).__name__}. "
                 "Convert them with torch.as_tensor(actions, device=env.device)."
@@ -61,7 +71,7 @@ class ActionGuard:
                 raise InvalidActionError(
                     f"The action space is discrete: actions must be integers, got {actions.dtype}."
                 )
-            return
+            return actions
         if actions.dtype != torch.float32:
             raise InvalidActionError(
                 f"Actions must be torch.float32, got {actions.dtype}. "
@@ -75,6 +85,7 @@ class ActionGuard:
                 f"Actions must be finite; rows {_shortened(rows)} hold NaN or infinity. A policy "
                 "that gives NaN has usually diverged: look at its loss and its observations."
             )
+        return actions
 
 
 class _DeferredNorm:
@@ -88,7 +99,7 @@ class _DeferredNorm:
         with torch.inference_mode(False):
             self._largest = torch.zeros((), device=device)
             self._pinned = torch.zeros((), pin_memory=True)
-        self._event = torch.cuda.Event()
+        self._event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._in_flight = False
 
     def submit(self, actions: torch.Tensor) -> None:
@@ -111,7 +122,8 @@ class _DeferredNorm:
 
 def _largest(actions: torch.Tensor) -> torch.Tensor:
     """Largest absolute value, 0-d; NaN when any is. One reduction, no temporary."""
-    return torch.linalg.vector_norm(actions.detach(), ord=math.inf)
+    largest: torch.Tensor = torch.linalg.vector_norm(actions.detach(), ord=math.inf)
+    return largest
 
 
 def _shortened(rows: list[int], limit: int = 8) -> str:

@@ -58,7 +58,6 @@ def canonical_env_ids(env_ids: EnvIds, *, num_envs: int, device: torch.device) -
         raise InvalidEnvIdsError(
             f"env_ids must lie in [0, {num_envs}), got {wrong} (the env has {num_envs} rows)."
         )
-    if ids.numel() != ids.unique().numel():
+    if bool((ids.sort().values.diff() == 0).any()):
         raise InvalidEnvIdsError(f"env_ids must not repeat, got {ids.tolist()}.")
     return ids
-

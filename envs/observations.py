@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from gymnasium.vector.utils import batch_space
 
-from holdstep.envs.contract import Obs
-
+from holdstep.envs.contract import Info, Obs
 
 
 def flatten_groups(obs: Mapping[str, Any], prefix: str = "") -> Obs:
@@ -68,6 +67,22 @@ def batched(space: gymnasium.spaces.Dict, num_envs: int) -> gymnasium.spaces.Dic
     batch = batch_space(space, num_envs)
     assert isinstance(batch, gymnasium.spaces.Dict)
     return batch
+
+
+def add_final_obs(info: Info, final_obs: Obs, ended_mask: torch.Tensor) -> None:
+    """Put the last observations of episodes into a step's info, where consumers look for them.
+
+    Sets ``final_obs`` with its mask, and the same tensors by group under ``final_info``, where
+    TorchRL's ``GymWrapper`` looks groups up (it would fill in zeros otherwise).
+
+    Args:
+        info: of the step; changed in place.
+        final_obs: tensors ``[N, ...]`` by group.
+        ended_mask: bool ``[N]``, the rows whose episode ended in this step.
+    """
+    info["final_obs"], info["_final_obs"] = final_obs, ended_mask
+    info["final_info"] = info.get("final_info", {}) | final_obs
+    info.setdefault("_final_info", ended_mask)
 
 
 def merge_rows(mask: torch.Tensor, new: Obs, old: Obs) -> Obs:

@@ -111,7 +111,7 @@ def backend(prefix: str) -> Backend:
     return cast("Backend", importlib.import_module(BACKENDS[prefix]))
 
 
-def env_ids(prefix: str) -> list[str]:
+def list_envs(prefix: str) -> list[str]:
     """All ids of one backend, sorted.
 
     Raises:
@@ -150,7 +150,7 @@ def _with_prefix(name: str) -> str:
     candidates: list[str] = []
     for prefix in BACKENDS:
         try:
-            candidates += env_ids(prefix)
+            candidates += list_envs(prefix)
         except (MissingExtraError, BackendUnavailableError):
             continue
     exact = [candidate for candidate in candidates if candidate.partition(":")[2] == name]

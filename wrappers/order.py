@@ -31,9 +31,7 @@ _REASONS = {
     Stage.RECORD: (
         "a recorder must see single simulator steps, not the macro-actions of a wrapper below it"
     ),
-    Stage.DRIVE: (
-        "only one wrapper can decide the actions of each step"
-    ),
+    Stage.DRIVE: ("only one wrapper can decide the actions of each step"),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from holdstep.envs.contract import Info, Obs
+from holdstep.envs.observations import add_final_obs
 
 RESET_METHOD = "_reset_idx"
 """mjlab and Isaac Lab (2.3 and 3.0, both workflows) all reset the rows that ended through a method
@@ -65,9 +66,8 @@ class FinalObsHook:
 
     def add_to(self, info: Info) -> None:
         """Put ``final_obs`` and its mask into a step's info when a row ended in that step."""
-        if self._final_obs is not None:
-            info["final_obs"] = self._final_obs
-            info["_final_obs"] = self._ended_mask
+        if self._final_obs is not None and self._ended_mask is not None:
+            add_final_obs(info, self._final_obs, self._ended_mask)
 
     def _take(self, env_ids: Any) -> None:
         env = self._backend_env

@@ -112,32 +112,33 @@ class MjlabEnv(TorchVectorEnv):
         env_ids = (options or {}).get("env_ids")
         if env_ids is None:
             obs, extras = self._env.reset(seed=seed)
-            self._last_obs = flatten_groups(obs)
-            return dict(self._last_obs), dict(extras)
+            return self._returned(flatten_groups(obs)), _info(extras)
         if self._last_obs is None:
             raise ResetNeededError("The first reset must be of all rows: call reset() first.")
         ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
         if ids.numel() == 0:
-            return dict(self._last_obs), {}
+            return self._returned(self._last_obs), {}
         obs, extras = self._env.reset(seed=seed, env_ids=ids)
         mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         mask[ids] = True
-        self._last_obs = merge_rows(mask, flatten_groups(obs), self._last_obs)
-        return dict(self._last_obs), dict(extras)
+        merged = merge_rows(mask, flatten_groups(obs), self._last_obs)
+        return self._returned(merged), _info(extras)
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Advance every row by one control step (``decimation`` physics steps)."""
         if self._last_obs is None:
             self._check_open()
             raise ResetNeededError("Call reset() before the first step().")
-        self._action_guard.check(actions)
+        actions = self._action_guard.check(actions)
         with self._final_obs:
             obs, reward, terminated, truncated, extras = self._env.step(actions)
-        self._last_obs = flatten_groups(obs)
-        info = dict(extras)
+        info = _info(extras)
+        if extras["log"]:
+            info["log"] = extras["log"]
         info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self._final_obs.add_to(info)
-        return dict(self._last_obs), reward.clone(), terminated.clone(), truncated.clone(), info
+        returned_obs = self._returned(flatten_groups(obs))
+        return returned_obs, reward.clone(), terminated.clone(), truncated.clone(), info
 
     def render(self) -> Any:
         """One RGB frame, uint8 ``[H, W, 3]``, of the row that mjlab's viewer config follows.
@@ -170,6 +171,12 @@ class MjlabEnv(TorchVectorEnv):
         self._final_obs.remove()
         self._last_obs = None
         self._env.close()
+
+    def _returned(self, obs: Obs) -> Obs:
+        # The caller may edit what it gets (TorchRL does), and a later reset of some rows returns
+        # the other rows' observations again, so those are kept separately.
+        self._last_obs = {name: tensor.clone() for name, tensor in obs.items()}
+        return dict(obs)
 
     def _check_open(self) -> None:
         if self.closed:
@@ -208,13 +215,22 @@ def _observation_space(backend_env: Any) -> gymnasium.spaces.Dict:
     return space_of(obs)
 
 
+def _info(extras: dict[str, Any]) -> Info:
+    """Mjlab's extras without its log, which has values only in steps in which rows were reset.
+
+    Left out otherwise, the log is nobody's row data by mistake: TorchRL's ``GymWrapper`` takes the
+    entries of its first step for tensors ``[N, ...]``.
+    """
+    return {name: value for name, value in extras.items() if name != "log"}
+
+
 def _box(space: Any) -> gymnasium.spaces.Box:
     low, high = np.float32(space.low), np.float32(space.high)
     return gymnasium.spaces.Box(low, high, shape=tuple(space.shape), dtype=np.float32)
 
 
 def env_names() -> list[str]:
-    """mjlab's registered tasks."""
+    """Mjlab's registered tasks."""
     names: list[str] = task_registry().list_tasks()
     return names
 
@@ -257,7 +273,7 @@ def make_env(
 
 
 def task_registry() -> Any:
-    """mjlab's task registry, filled."""
+    """Mjlab's task registry, filled."""
     with contextlib.redirect_stdout(io.StringIO()):  # some task modules print on import
         require("mjlab.tasks", extra="mjlab", purpose=_PURPOSE)
     return require("mjlab.tasks.registry", extra="mjlab", purpose=_PURPOSE)

@@ -103,9 +103,8 @@ class _Memory:
             self._note(value)
 
     def _note_tensor(self, value: torch.Tensor) -> None:
-        if any(stride == 0 < size - 1 for stride, size in zip(value.stride(), value.shape, strict=True)):
-            return  # an expanded view: nothing can have been written through it
-        self._undo.append(partial(value.copy_, value.clone()))
+        if not is_expanded(value):
+            self._undo.append(partial(value.copy_, value.clone()))
 
     def _note_dict(self, value: dict[Any, Any]) -> None:
         items = dict(value)
@@ -123,8 +122,15 @@ class _Memory:
 
 def is_container(value: object) -> bool:
     """Whether a value is a history buffer, noise model or the like, of a library or derived."""
-    return hasattr(value, "__dict__") and any(
-        base.__module__.startswith(_CONTAINER_MODULES) for base in type(value).__mro__
+    bases = type(value).__mro__
+    is_ours = any(base.__module__.startswith(_CONTAINER_MODULES) for base in bases)
+    return is_ours and hasattr(value, "__dict__")
+
+
+def is_expanded(value: torch.Tensor) -> bool:
+    """Whether several elements share memory, so that nothing can be written through the tensor."""
+    return any(
+        stride == 0 and size > 1 for stride, size in zip(value.stride(), value.shape, strict=True)
     )
 
 

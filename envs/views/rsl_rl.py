@@ -23,7 +23,7 @@ _UNLIMITED_EPISODE = 2**31 - 1
 """rsl_rl wants a number even where episodes have no time limit."""
 
 
-class RslRlVecEnv(VecEnv):
+class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
     """An env as rsl_rl (5.0 to 5.5) expects it; the outermost thing in a stack.
 
     Differences from the env inside: observations are a ``TensorDict``; ``terminated`` and
@@ -89,7 +89,7 @@ class RslRlVecEnv(VecEnv):
         return self.env.observation_space
 
     @property
-    def action_space(self) -> gymnasium.Space:
+    def action_space(self) -> gymnasium.Space[Any]:
         """The batched action space."""
         return self.env.action_space
 

@@ -72,7 +72,7 @@ def _beside(path: Path) -> str:
 
 
 def _reason(error: pickle.UnpicklingError) -> str:
-    """torch's sentence about what it refused, without its advice to load the file unsafely."""
+    """Torch's sentence about what it refused, without its advice to load the file unsafely."""
     lines = [line.strip() for line in str(error).splitlines()]
     named = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
     return named[0] if named else "torch.load(weights_only=True) could not read it."

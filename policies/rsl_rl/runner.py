@@ -47,7 +47,7 @@ class Iteration:
         return self.num_steps / (self.collect_s + self.learn_s)
 
 
-class _HoldstepRunner(_Runner):
+class _HoldstepRunner(_Runner):  # type: ignore[misc]  # rsl_rl is untyped
     """What holdstep changes about a runner; mixed in before the runner's own class."""
 
     def load(

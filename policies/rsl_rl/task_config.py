@@ -75,7 +75,7 @@ def small_ppo(env: TorchVectorEnv) -> dict[str, Any]:
         ConfigError: the env has several groups and none of these names.
     """
     groups = list(env.single_observation_space.spaces)
-    actor = next((name for name in ("policy", "actor") if name in groups), None)
+    actor: str | None = next((name for name in ("policy", "actor") if name in groups), None)
     if actor is None:
         if len(groups) != 1:
             raise ConfigError(
@@ -124,7 +124,7 @@ def small_ppo(env: TorchVectorEnv) -> dict[str, Any]:
 
 
 def _drop_unset_model_options(config: dict[str, Any]) -> None:
-    """mjlab's model options are None when unset, which rsl_rl's models refuse.
+    """Mjlab's model options are None when unset, which rsl_rl's models refuse.
 
     mjlab's own runner drops them too; done here so that any runner can take the configuration.
     """

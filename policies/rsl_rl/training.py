@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from holdstep.envs.registry import make
 from holdstep.envs.overrides import apply_overrides
+from holdstep.envs.registry import make
 from holdstep.errors import ConfigError
 from holdstep.policies.rsl_rl.checkpoint import latest_checkpoint, load_checkpoint
 from holdstep.policies.rsl_rl.run_dir import RunDir
@@ -100,14 +100,14 @@ def train(
         config["seed"] = seed
         config["run_name"] = settings.run_name
         apply_overrides(config, settings.agent_overrides)
-        iterations = settings.iterations if settings.iterations is not None else config["max_iterations"]
+        iterations = (
+            settings.iterations if settings.iterations is not None else config["max_iterations"]
+        )
         if iterations < 1:
             raise ConfigError(f"iterations must be at least 1, got {iterations}.")
         run_dir = None
         if rank == 0:
-            run_dir = RunDir.create(
-                settings.log_root, config["experiment_name"], settings.run_name
-            )
+            run_dir = RunDir.create(settings.log_root, config["experiment_name"], settings.run_name)
             run_dir.write_params(_run_params(settings, resume), config)
         done: list[Iteration] = []
 

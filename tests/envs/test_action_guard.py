@@ -13,13 +13,16 @@ BOX = gymnasium.spaces.Box(-1, 1, (4, 2), np.float32)
 @pytest.mark.parametrize(
     ("actions", "message"),
     [
-        (np.zeros((4, 2), np.float32), "must be a torch.Tensor.*ndarray.*as_tensor"),
+        ([[0.0, 0.0]] * 4, "must be a torch.Tensor.*list.*as_tensor"),
         (torch.zeros(4), r"shape \(4, 2\).*got \(4,\)"),
         (torch.zeros(3, 2), r"got \(3, 2\)"),
         (torch.zeros(4, 2, dtype=torch.float64), r"float32, got torch.float64.*\.float\(\)"),
         (torch.zeros(4, 2, dtype=torch.int64), "float32, got torch.int64"),
         (torch.zeros(4, 2, device="meta"), "must be on cpu, got meta"),
-        (torch.tensor([[0, 0], [0, np.nan], [np.inf, 0], [0, 0]]).float(), r"rows \[1, 2\] hold NaN"),
+        (
+            torch.tensor([[0, 0], [0, np.nan], [np.inf, 0], [0, 0]]).float(),
+            r"rows \[1, 2\] hold NaN",
+        ),
     ],
 )
 def test_bad_actions_are_refused_with_what_to_do(actions, message):
@@ -31,6 +34,16 @@ def test_good_actions_pass_whatever_their_size():
     guard = ActionGuard(BOX, CPU)
     guard.check(torch.full((4, 2), torch.finfo(torch.float32).max))
     guard.check(torch.zeros(4, 2))
+
+
+def test_arrays_are_copied_to_tensors_and_checked():
+    guard = ActionGuard(BOX, CPU)
+    array = np.zeros((4, 2), np.float32)
+    actions = guard.check(array)
+    array += 1
+    assert torch.equal(actions, torch.zeros(4, 2))
+    with pytest.raises(InvalidActionError, match="float32, got torch.float64"):
+        guard.check(np.zeros((4, 2)))
 
 
 def test_discrete_actions_are_integers():

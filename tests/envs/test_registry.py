@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from holdstep.envs import adapt, env_ids, make
+from holdstep.envs import adapt, list_envs, make
 from holdstep.envs.registry import BACKENDS
 from holdstep.errors import (
     ConfigError,
@@ -18,7 +18,7 @@ from holdstep.extras import require
 def test_reference_envs_are_made_by_id():
     env = make("holdstep:CartPole", num_envs=3, device="cpu", seed=1)
     assert (env.num_envs, env.device) == (3, torch.device("cpu"))
-    assert "holdstep:CartPole" in env_ids("holdstep")
+    assert "holdstep:CartPole" in list_envs("holdstep")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,9 @@ def test_importing_holdstep_imports_no_extra_and_no_torch():
         "mjlab", "mujoco", "warp", "rsl_rl", "stable_baselines3", "skrl", "torchrl", "isaaclab",
         "matplotlib", "imageio", "tensordict",
     }  # fmt: skip
-    everything = "import holdstep, holdstep.envs, holdstep.wrappers, holdstep.policies, holdstep.cli"
+    everything = (
+        "import holdstep, holdstep.envs, holdstep.wrappers, holdstep.policies, holdstep.cli"
+    )
     done = run_hiding(extras, everything)
     assert done.returncode == 0, done.stderr
     alone = "import holdstep, sys; assert 'torch' not in sys.modules, 'torch'"

@@ -23,10 +23,19 @@ def test_a_wrapper_is_what_it_wraps(env):
     assert isinstance(wrapper, TorchVectorEnv)
     assert wrapper.unwrapped is env
     assert wrapper.backend_env is env.backend_env
-    for name in (
-        "device capabilities num_envs max_episode_length step_dt cfg is_finite_horizon "
-        "observation_space single_observation_space action_space single_action_space"
-    ).split():
+    for name in [
+        "device",
+        "capabilities",
+        "num_envs",
+        "max_episode_length",
+        "step_dt",
+        "cfg",
+        "is_finite_horizon",
+        "observation_space",
+        "single_observation_space",
+        "action_space",
+        "single_action_space",
+    ]:
         assert getattr(wrapper, name) == getattr(env, name), name
     assert wrapper.autoreset_mode is AutoresetMode.SAME_STEP
     assert wrapper.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"holdstep {__version__}")
         return 0
     command: Command = tyro.cli(
-        _Commands,  # type: ignore[arg-type]  # a union is a form that tyro takes
+        _Commands,
         args=list(argv),
         prog="holdstep",
         description="Wrap, train, play and check vectorised robot simulator envs.",

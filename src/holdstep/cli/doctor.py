@@ -35,7 +35,7 @@ class Doctor:
 
         from holdstep._version import __version__
         from holdstep.cli.quiet import quiet_simulators
-        from holdstep.envs.registry import BACKENDS, env_ids
+        from holdstep.envs.registry import BACKENDS, list_envs
 
         console = Console()
         console.print(
@@ -59,7 +59,7 @@ class Doctor:
         for prefix in BACKENDS:
             try:
                 with console.status(f"importing {prefix}"), quiet_simulators():
-                    count = str(len(env_ids(prefix)))
+                    count = str(len(list_envs(prefix)))
             except Exception as error:  # any failure of a backend is what the doctor is asked for
                 backends.add_row(prefix, "-", f"[yellow]{type(error).__name__}[/yellow]: {error}")
             else:

@@ -26,7 +26,7 @@ class Envs:
         import sys
 
         from holdstep.cli.quiet import quiet_simulators
-        from holdstep.envs.registry import BACKENDS, env_ids
+        from holdstep.envs.registry import BACKENDS, list_envs
         from holdstep.errors import (
             BackendUnavailableError,
             ConfigError,
@@ -42,7 +42,7 @@ class Envs:
         for prefix in [self.backend] if self.backend else BACKENDS:
             try:
                 with quiet_simulators():
-                    ids = env_ids(prefix)
+                    ids = list_envs(prefix)
             except (MissingExtraError, BackendUnavailableError) as error:
                 if self.backend:
                     raise

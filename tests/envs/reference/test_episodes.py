@@ -80,9 +80,7 @@ def test_final_obs_can_be_switched_off_and_changes_nothing_else(env_class):
 
 def test_returned_tensors_are_the_callers(env_class):
     env = env_class(4, seed=0, max_episode_length=3)
-    kept = [env.reset()]
-    for _ in range(7):
-        kept.append(env.step(zeros(env)))
+    kept = [env.reset(), *(env.step(zeros(env)) for _ in range(7))]
     copies = [tensor.clone() for tensor in tensors_in(kept)]
     undisturbed = env_class(4, seed=0, max_episode_length=3)
     undisturbed.reset()
@@ -99,8 +97,9 @@ def test_returned_tensors_are_the_callers(env_class):
             tensors_in(env.step(zeros(env))), tensors_in(undisturbed.step(zeros(env))), strict=True
         ):
             assert torch.equal(one, other)
-    addresses = [tensor.data_ptr() for tensor in tensors_in(env.step(zeros(env)))]
-    assert len(set(addresses)) == len(addresses)
+    for _ in range(3):  # with and without a row that ends
+        addresses = [tensor.data_ptr() for tensor in tensors_in(env.step(zeros(env)))]
+        assert len(set(addresses)) == len(addresses)
 
 
 def test_same_seed_same_trajectory(env_class):
@@ -162,8 +161,10 @@ def test_time_limit_follows_the_episode_length_that_was_set(env_class):
     env = env_class(3, seed=0, max_episode_length=50)
     env.reset()
     env.episode_length_buf = torch.tensor([48, 49, 70])
-    _, _, _, truncated, _ = env.step(zeros(env))
+    _, _, _, truncated, info = env.step(zeros(env))
     assert truncated.tolist() == [False, True, True]
+    assert env.observation_space["critic"].contains(info["final_obs"]["critic"].numpy())
+    assert info["final_obs"]["critic"][:, -1].tolist() == pytest.approx([0.02, 0, 0], abs=1e-6)
     env.episode_length_buf[0] = 0  # in place, as a state registry does
     _, _, _, truncated, _ = env.step(zeros(env))
     assert not truncated.any()

@@ -98,6 +98,23 @@ def test_all_active_is_a_step(env_class):
 
 
 @ENVS
+def test_rows_about_to_end_wait_while_they_are_inactive(env_class):
+    env, _ = make(env_class)
+    falling, arriving = [2.39, 5.0, 0.0, 0.0], [0.1, 0.0, 0.0, 0.0, 0.11, 0.0]
+    state = torch.tensor(falling if env_class is CartPole else arriving)
+    env.row_buffers["state"].copy_(state.expand(NUM_ENVS, -1))
+    env.episode_length_buf = torch.tensor([0, 0, 5, 9])
+    actions = torch.zeros(NUM_ENVS, env.single_action_space.shape[0])
+    first = torch.tensor([True, False, False, False])
+    _, _, terminated, truncated, info = env.step_masked(actions, first)
+    assert terminated.tolist() == info["_final_obs"].tolist() == first.tolist()
+    assert not truncated.any()
+    _, _, terminated, truncated, _ = env.step_masked(actions, ~first)
+    assert terminated.tolist() == [False, True, True, True]
+    assert truncated.tolist() == [False, False, True, True]
+
+
+@ENVS
 def test_returned_mask_is_not_the_callers(env_class):
     env, _ = make(env_class)
     active = torch.tensor([True, False, True, False])

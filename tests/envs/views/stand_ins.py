@@ -23,7 +23,7 @@ def point_mass(**kwargs):
 
 
 def steering(obs):
-    """Actions ``[N, 2]`` that lead even rows to their goals and leave odd rows to the time limit."""
+    """Actions ``[N, 2]`` that lead even rows to their goals and odd rows to the time limit."""
     actions = (4 * obs["policy"][:, 4:] - 2 * obs["policy"][:, 2:4]).clamp(-1, 1)
     actions[1::2] *= 0.1
     return actions

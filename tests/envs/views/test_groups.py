@@ -53,11 +53,11 @@ def test_joined_is_described_by_joined_space():
     boxes = space(policy=(2,), critic=(3,))
     boxes["critic"] = gymnasium.spaces.Box(-5, 5, (3,), np.float32)
     obs = {"policy": torch.rand(4, 2), "critic": 2 + torch.rand(4, 3)}
-    groups = ("critic", "policy")
+    groups = ("policy", "critic")
     row = joined(obs, groups)[0]
-    assert torch.equal(row, torch.cat((obs["critic"][0], obs["policy"][0])))
+    assert torch.equal(row, torch.cat((obs["policy"][0], obs["critic"][0])))
     assert joined_space(boxes, groups).contains(row.numpy())
-    assert not joined_space(boxes, ("policy", "critic")).contains(row.numpy())
+    assert not joined_space(boxes, ("critic", "policy")).contains(row.numpy())
 
 
 def test_one_group_may_have_any_shape_and_several_must_be_vectors():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from tests.envs.views.stand_ins import (
     NUM_ENVS,
     NUM_STEPS,
@@ -19,6 +20,7 @@ pytest.importorskip("stable_baselines3", reason="the extra 'sb3' is not installe
 
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 
 from holdstep.envs import Sb3VecEnv, make
@@ -154,7 +156,13 @@ def test_nan_actions_are_refused():
 
 @pytest.mark.parametrize(
     ("env_class", "clip_actions", "bound"),
-    [("unbounded", None, 100), ("unbounded", 3, 3), ("bounded", None, 1), ("bounded", 0.5, 0.5)],
+    [
+        ("unbounded", None, 100),
+        ("unbounded", 3, 3),
+        ("bounded", None, 1),
+        ("bounded", 0.5, 0.5),
+        ("bounded", 5, 1),
+    ],
 )
 def test_action_bounds_are_finite_and_kept(env_class, clip_actions, bound):
     env = Unbounded(4)
@@ -194,6 +202,16 @@ def test_a_missing_final_observation_is_noticed():
     view.step(actions)
     with pytest.raises(ContractViolationError, match="final observation"):
         view.step(actions)
+
+
+def test_an_end_at_the_time_limit_is_no_truncation():
+    env = cartpole(max_episode_length=1)
+    view = Sb3VecEnv(env)
+    view.reset()
+    env.row_buffers["state"][0, 0] = 10  # far off the track
+    _, _, dones, infos = view.step(np.zeros((4, 1), dtype=np.float32))
+    assert dones.all()
+    assert [info["TimeLimit.truncated"] for info in infos] == [False, True, True, True]
 
 
 def test_a_finite_horizon_is_not_bootstrapped():
@@ -311,6 +329,7 @@ def test_the_missing_extra_is_named(monkeypatch):
 def test_ppo_learns(policy, groups):
     view = Sb3VecEnv(cartpole(max_episode_length=20), obs_group=groups)
     model = PPO(policy, view, n_steps=32, batch_size=32, n_epochs=2, seed=0, device="cpu")
+    model.set_logger(configure(None, []))  # the default one leaves a directory in /tmp
     before = [value.clone() for value in model.policy.parameters()]
     model.learn(2 * 32 * view.num_envs)
     after = list(model.policy.parameters())

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+
 from tests.envs.views.stand_ins import (
     NUM_ENVS,
     NoFinalObs,
     Renamed,
+    Unbounded,
     check_missing_extra,
     point_mass,
     record,
@@ -30,7 +32,7 @@ def cartpole(**kwargs):
 
 @pytest.mark.parametrize(
     ("obs_group", "state_group"),
-    [(None, None), ("policy", "critic"), (("critic", "policy"), ("policy",))],
+    [(None, None), ("policy", "critic"), (("policy", "critic"), ("policy",))],
 )
 def test_steps_are_those_of_the_raw_env(obs_group, state_group):
     first, actions, results = record(point_mass(), seed=5)
@@ -71,6 +73,14 @@ def test_steps_are_those_of_the_raw_env(obs_group, state_group):
         kept[-1][1][1].add_(100)
     for value, copy in (pair for pairs in kept for pair in pairs):
         assert torch.equal(value, copy)
+
+
+def test_the_env_gets_no_graph_to_keep():
+    env = Unbounded(4)
+    view = SkrlEnv(env)
+    view.reset()
+    view.step(torch.zeros(4, 1, requires_grad=True))
+    assert not env.last_actions.requires_grad
 
 
 def test_it_is_a_skrl_wrapper():
@@ -210,7 +220,7 @@ def test_ppo_learns(tmp_path, state_group):
     SequentialTrainer(env=view, agents=agent, cfg=trainer_cfg).train()
     assert agent._rollout == 32
     # Every row was cut off after 10 steps, three times.
-    assert list(agent._track_timesteps) == [10] * 12
+    assert torch.tensor(list(agent._track_timesteps)).flatten().tolist() == [10] * 12
     for name, model in models.items():
         after = list(model.parameters())
         assert any(not torch.equal(old, new) for old, new in zip(before[name], after, strict=True))

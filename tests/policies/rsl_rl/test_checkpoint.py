@@ -31,9 +31,7 @@ def test_plain_checkpoints_load(tmp_path):
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, zipped):
     trap, file = tmp_path / "ran", tmp_path / "model_0.pt"
-    torch.save(
-        {"infos": RunsCode(trap)}, file, _use_new_zipfile_serialization=zipped
-    )
+    torch.save({"infos": RunsCode(trap)}, file, _use_new_zipfile_serialization=zipped)
     with pytest.raises(CheckpointError, match="could run code.*mkdir"):
         load_checkpoint(file)
     assert not trap.exists()
