@@ -198,7 +198,7 @@ class _Check:
             self.hold(held, step, "reward", {"": reward})
             self.hold(held, step, "terminated", {"": terminated})
             self.hold(held, step, "truncated", {"": truncated})
-            self.hold(held, step, "info", {k: v for k, v in _tensors(info)})
+            self.hold(held, step, "info", dict(_tensors(info)))
             del held[: max(0, len(held) - 40)]
         if self.num_ended == 0:
             self.notes.append(
@@ -262,7 +262,7 @@ class _Check:
         dtype = str(tensor.dtype).removeprefix("torch.")
         dtype_fits = self.require(
             dtype == str(space.dtype),
-            f"{kind} has dtype {dtype}, its space says {space.dtype}: wrong dtype or the space lies",
+            f"{kind} has dtype {dtype}, its space says {space.dtype}: wrong dtype",
         )
         if shape_fits and dtype_fits and isinstance(space, gymnasium.spaces.Box):
             values = tensor.detach().cpu().numpy()

@@ -1,4 +1,4 @@
-"""The contract that every holdstep env keeps: a Gymnasium vector env whose data are torch tensors."""
+"""The contract that every holdstep env keeps: a Gymnasium vector env with torch tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import gymnasium
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from holdstep.envs.capabilities import Capabilities
 from holdstep.errors import CapabilityError
 
 Obs: TypeAlias = dict[str, torch.Tensor]
@@ -17,6 +16,8 @@ Info: TypeAlias = dict[str, Any]
 StepResult: TypeAlias = tuple[Obs, torch.Tensor, torch.Tensor, torch.Tensor, Info]
 
 if TYPE_CHECKING:
+    from holdstep.envs.capabilities import Capabilities
+
     _VectorEnv = VectorEnv[Obs, torch.Tensor, torch.Tensor]
 else:
     _VectorEnv = VectorEnv
@@ -37,6 +38,7 @@ class TorchVectorEnv(_VectorEnv):
     - Autoreset is same-step: a row that ended returns the first observation of its next episode;
       ``info["final_obs"]`` holds, where the backend can, the last one of the ended episode, and
       the bool mask ``info["_final_obs"]`` says for which rows (other rows hold current values).
+      Both may be missing in steps in which no row ended.
     - ``info["active"]`` (bool ``[N]``) are the rows that advanced in this step. An inactive row has
       reward 0, is neither terminated nor truncated, and its observation is its last one.
     - An info entry that is set for some rows only comes with a bool mask ``"_" + key``.
@@ -85,8 +87,10 @@ class TorchVectorEnv(_VectorEnv):
 
     @property
     def final_obs_enabled(self) -> bool:
-        """Whether ``info["final_obs"]`` is filled in. Computing it costs an extra observation
-        pass on steps in which a row ends, so consumers that never look at it switch it off.
+        """Whether ``info["final_obs"]`` is filled in.
+
+        Computing it costs simulators an extra observation pass in the steps in which a row ends, so
+        consumers that never look at it switch it off.
         """
         return False
 

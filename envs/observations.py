@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector.utils import batch_space
 
-from holdstep.envs.contract import Info, Obs
+if TYPE_CHECKING:
+    from holdstep.envs.contract import Info, Obs
 
 
 def flatten_groups(obs: Mapping[str, Any], prefix: str = "") -> Obs:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
-from holdstep.envs.contract import TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.errors import (
     BackendUnavailableError,
@@ -18,6 +17,9 @@ from holdstep.errors import (
     UnknownEnvError,
     nearest_names,
 )
+
+if TYPE_CHECKING:
+    from holdstep.envs.contract import TorchVectorEnv
 
 BACKENDS: Mapping[str, str] = MappingProxyType(
     {
@@ -137,8 +139,8 @@ def _split(env_id: str) -> tuple[str, str]:
     known = ", ".join(f"{p}:" for p in BACKENDS)
     if colon:
         raise UnknownEnvError(
-            f"{env_id!r} starts with an unknown backend {prefix!r}.{nearest_names(prefix, BACKENDS)}"
-            f" Backends: {known}"
+            f"{env_id!r} starts with an unknown backend {prefix!r}."
+            f"{nearest_names(prefix, BACKENDS)} Backends: {known}"
         )
     raise UnknownEnvError(
         f"{env_id!r} names no backend. Ids start with one of {known}{_with_prefix(env_id)}"
@@ -146,7 +148,7 @@ def _split(env_id: str) -> tuple[str, str]:
 
 
 def _with_prefix(name: str) -> str:
-    """Ids that end like a name without a prefix, as a hint; backends that aren't there are skipped."""
+    """Ids that end like a name without a prefix, as a hint, from the backends that are there."""
     candidates: list[str] = []
     for prefix in BACKENDS:
         try:

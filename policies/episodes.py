@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from holdstep.envs.contract import Obs, TorchVectorEnv
+if TYPE_CHECKING:
+    from holdstep.envs.contract import Obs, TorchVectorEnv
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ else:
 WrapperT = TypeVar("WrapperT", bound="VectorWrapper")
 
 
-class VectorWrapper(_GymVectorWrapper, TorchVectorEnv):
+class VectorWrapper(_GymVectorWrapper, TorchVectorEnv):  # type: ignore[misc]
     """Wraps a :class:`~holdstep.envs.TorchVectorEnv` and is one itself.
 
     What a subclass does not override goes to the env inside. Subclasses override ``step`` and
@@ -65,7 +65,7 @@ class VectorWrapper(_GymVectorWrapper, TorchVectorEnv):
         self.cfg = env.cfg
 
     @property
-    def unwrapped(self) -> TorchVectorEnv:
+    def unwrapped(self) -> TorchVectorEnv:  # type: ignore[override]
         """The adapter at the bottom of the stack."""
         return self.env.unwrapped
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from holdstep.envs.contract import Info, Obs
 from holdstep.envs.observations import add_final_obs
+
+if TYPE_CHECKING:
+    from holdstep.envs.contract import Info, Obs
 
 RESET_METHOD = "_reset_idx"
 """mjlab and Isaac Lab (2.3 and 3.0, both workflows) all reset the rows that ended through a method

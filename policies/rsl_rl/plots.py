@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holdstep.extras import require
-from holdstep.policies.rsl_rl.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from holdstep.policies.rsl_rl.run_dir import RunDir
 
 
 def plot_reward_curve(run_dir: RunDir) -> Path:

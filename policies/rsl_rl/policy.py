@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from holdstep.envs.contract import Obs
 from holdstep.errors import CheckpointError
 from holdstep.policies.rsl_rl.run_dir import RunDir
 from holdstep.policies.rsl_rl.runner import make_runner
 from holdstep.policies.rsl_rl.task_config import runner_class, runner_config
 
 if TYPE_CHECKING:
+    from holdstep.envs.contract import Obs
     from holdstep.envs.views.rsl_rl import RslRlVecEnv
 
 

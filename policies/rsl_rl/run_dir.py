@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from holdstep.errors import CheckpointError
-from holdstep.policies.rsl_rl.runner import Iteration
+
+if TYPE_CHECKING:
+    from holdstep.policies.rsl_rl.runner import Iteration
 
 _PACKAGES = ("holdstep", "torch", "gymnasium", "rsl-rl-lib", "mjlab", "mujoco-warp", "isaaclab")
 

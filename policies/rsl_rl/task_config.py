@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from holdstep.envs.contract import TorchVectorEnv
 from holdstep.envs.registry import unknown_env
 from holdstep.errors import ConfigError
 from holdstep.extras import require
+
+if TYPE_CHECKING:
+    from holdstep.envs.contract import TorchVectorEnv
 
 
 def runner_config(env_id: str, env: TorchVectorEnv) -> dict[str, Any]:

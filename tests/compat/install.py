@@ -1,4 +1,4 @@
-"""Install other versions of libraries, each into a folder of its own, for the tests beside this file.
+"""Install other versions of libraries, each into a folder of its own, for the tests here.
 
 Usage: python tests/compat/install.py .venv/compat
 

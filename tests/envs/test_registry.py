@@ -61,7 +61,7 @@ def test_devices_that_are_not_there_are_refused():
 def test_adapt_says_what_it_takes():
     import gymnasium
 
-    with pytest.raises(ConfigError, match="single Gymnasium env.*SyncVectorEnv"):
+    with pytest.raises(ConfigError, match=r"single Gymnasium env.*SyncVectorEnv"):
         adapt(gymnasium.make("CartPole-v1"))
     with pytest.raises(ConfigError, match="no env that holdstep knows"):
         adapt(object())

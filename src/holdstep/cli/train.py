@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from holdstep.policies.rsl_rl import TrainingResult, TrainingSettings
 
 
@@ -90,7 +92,6 @@ def train_with_progress(settings: TrainingSettings, *, console: object) -> Train
     """
     from typing import cast
 
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -137,7 +138,6 @@ def print_result(result: TrainingResult, *, console: object) -> None:
     """Print a table of what the training gave, and draw the reward curve into its folder."""
     from typing import cast
 
-    from rich.console import Console
     from rich.table import Table
 
     from holdstep.errors import MissingExtraError

@@ -32,7 +32,7 @@ def test_plain_checkpoints_load(tmp_path):
 def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, zipped):
     trap, file = tmp_path / "ran", tmp_path / "model_0.pt"
     torch.save({"infos": RunsCode(trap)}, file, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match="could run code.*mkdir"):
+    with pytest.raises(CheckpointError, match=r"could run code.*mkdir"):
         load_checkpoint(file)
     assert not trap.exists()
     torch.load(file, weights_only=False)  # the trap is real
@@ -51,14 +51,14 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_checkpoint(tmp_path / "model_1.pt")
     torch.save({}, tmp_path / "model_7.pt")
-    with pytest.raises(CheckpointError, match="Beside it lie: model_7.pt"):
+    with pytest.raises(CheckpointError, match=r"Beside it lie: model_7\.pt"):
         load_checkpoint(tmp_path / "model_1.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="holds a list"):
         load_checkpoint(tmp_path / "list.pt")
     whole = tmp_path / "model_7.pt"
     whole.write_bytes(whole.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="damaged|refused"):
+    with pytest.raises(CheckpointError, match=r"damaged|refused"):
         load_checkpoint(whole)
 
 
