@@ -59,8 +59,11 @@ class _Memory:
         self._seen: dict[int, object] = {}  # keeps the objects alive, so that ids stay theirs
 
     def restore(self) -> None:
-        for undo in self._undo:
-            undo()
+        # Steps under inference mode leave inference tensors behind, which can be written to in that
+        # mode only; ordinary tensors can be written to in both.
+        with torch.inference_mode():
+            for undo in self._undo:
+                undo()
 
     def note_attributes(self, owner: object) -> None:
         if hasattr(owner, "__dict__") and self._is_new(owner):

@@ -114,6 +114,20 @@ def test_final_observation_is_the_one_that_mjlab_gives_without_autoreset(task):
     reference.close()
 
 
+def test_training_in_inference_mode_and_then_stepping_outside_it():
+    """rsl_rl steps under inference mode, and what mjlab makes there can't be edited outside it."""
+    env = make_mjlab(GO1, num_envs=2, seed=0)
+    env.reset()
+    with torch.inference_mode():
+        for _ in range(3):
+            env.step(torch.zeros(2, 12))
+    env.episode_length_buf = torch.full((2,), env.max_episode_length)
+    info = env.step(torch.zeros(2, 12))[4]
+    assert info["_final_obs"].all()
+    env.reset(options={"env_ids": [0]})
+    env.close()
+
+
 def test_nothing_is_left_on_the_simulator_after_close():
     env = make_mjlab(CARTPOLE, num_envs=2, seed=0)
     simulator = env.backend_env
