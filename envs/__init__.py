@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from holdstep.envs.action_guard import ActionGuard
 from holdstep.envs.adapt import adapt
 from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.checker import CheckReport, check_vector_env
 from holdstep.envs.contract import TorchVectorEnv
+from holdstep.envs.device import canonical_device
+from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.registry import list_envs, make
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from holdstep.envs.views.skrl import SkrlEnv
 
 __all__ = [
+    "ActionGuard",
     "Capabilities",
     "CheckReport",
     "RslRlVecEnv",
@@ -24,6 +28,8 @@ __all__ = [
     "SkrlEnv",
     "TorchVectorEnv",
     "adapt",
+    "canonical_device",
+    "canonical_env_ids",
     "check_vector_env",
     "list_envs",
     "make",

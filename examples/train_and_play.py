@@ -22,8 +22,7 @@ from rich.table import Table
 from holdstep.cli.quiet import quiet_simulators
 from holdstep.cli.train import train_with_progress
 from holdstep.envs import RslRlVecEnv, check_vector_env, make
-from holdstep.policies import RslRlPolicy
-from holdstep.policies.episodes import play_first_episodes
+from holdstep.policies import RslRlPolicy, play_first_episodes
 from holdstep.policies.rsl_rl import TrainingSettings
 from holdstep.policies.rsl_rl.plots import plot_reward_curve
 

@@ -117,7 +117,7 @@ class MjlabEnv(TorchVectorEnv):
             raise ResetNeededError("The first reset must be of all rows: call reset() first.")
         ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
         if ids.numel() == 0:
-            return self._returned(self._last_obs), {}
+            return {name: value.clone() for name, value in self._last_obs.items()}, {}
         obs, extras = self._env.reset(seed=seed, env_ids=ids)
         mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         mask[ids] = True
@@ -174,9 +174,12 @@ class MjlabEnv(TorchVectorEnv):
 
     def _returned(self, obs: Obs) -> Obs:
         # The caller may edit what it gets (TorchRL does), and a later reset of some rows returns
-        # the other rows' observations again, so those are kept separately.
-        self._last_obs = {name: tensor.clone() for name, tensor in obs.items()}
-        return dict(obs)
+        # the other rows' observations again, so those are kept separately: one launch on a GPU.
+        if self._last_obs is None:
+            with torch.inference_mode(False):
+                self._last_obs = {name: torch.empty_like(value) for name, value in obs.items()}
+        torch._foreach_copy_(list(self._last_obs.values()), list(obs.values()))
+        return obs
 
     def _check_open(self) -> None:
         if self.closed:

@@ -51,14 +51,20 @@ def load_checkpoint(path: str | Path, *, device: str | torch.device = "cpu") -> 
 def latest_checkpoint(run_dir: str | Path) -> Path:
     """The checkpoint of the highest iteration in a run's folder.
 
+    Args:
+        run_dir: a run's folder, or an experiment's, of which the newest run with a checkpoint is
+            taken (runs are named after their time).
+
     Raises:
         CheckpointError: there is none.
     """
     run_dir = Path(run_dir)
-    checkpoints = sorted(run_dir.glob("model_*.pt"), key=_iteration)
-    if not checkpoints:
-        raise CheckpointError(f"There is no model_*.pt in {run_dir}.")
-    return checkpoints[-1]
+    folders = [run_dir, *sorted((path for path in run_dir.glob("*/")), reverse=True)]
+    for folder in folders:
+        checkpoints = sorted(folder.glob("model_*.pt"), key=_iteration)
+        if checkpoints:
+            return checkpoints[-1]
+    raise CheckpointError(f"There is no model_*.pt in {run_dir}, nor in a folder in it.")
 
 
 def _iteration(path: Path) -> int:

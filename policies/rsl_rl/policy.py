@@ -44,15 +44,21 @@ class RslRlPolicy:
             env_id: the id that the env was made by.
 
         Raises:
-            CheckpointError: the file can't be used, or doesn't fit the env.
+            CheckpointError: the file can't be used, was trained on another task, or doesn't fit.
         """
-        config = RunDir.of_checkpoint(checkpoint).read_agent() or runner_config(env_id, view.env)
-        runner = make_runner(view, config, base=runner_class(env_id), quiet=True)
+        run_dir = RunDir.of_checkpoint(checkpoint)
+        trained_on = run_dir.read_env_id()
+        if trained_on not in (None, env_id):
+            raise CheckpointError(f"{checkpoint} was trained on {trained_on!r}, not on {env_id!r}.")
+        config = run_dir.read_agent() or runner_config(env_id, view.env)
         try:
+            runner = make_runner(view, config, base=runner_class(env_id), quiet=True)
             runner.load(str(checkpoint), load_cfg={"actor": True})
-        except (RuntimeError, KeyError) as error:
+        except CheckpointError:
+            raise
+        except (RuntimeError, KeyError, ValueError) as error:
             raise CheckpointError(
-                f"{checkpoint} doesn't fit the policy of {env_id!r}: {error}. Was it trained on "
+                f"{checkpoint} doesn't fit the policy of {env_id!r}: {error} Was it trained on "
                 "another task, or with other network settings?"
             ) from error
         actor = runner.get_inference_policy(device=str(view.device))

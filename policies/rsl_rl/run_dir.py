@@ -62,9 +62,17 @@ class RunDir:
             text = yaml.safe_dump(_plain(settings), sort_keys=False)
             (self.path / "params" / f"{name}.yaml").write_text(text, encoding="utf-8")
 
+    def read_env_id(self) -> str | None:
+        """The id of the env that the run was trained on; None when it doesn't say."""
+        run = self._read_params("run")
+        return None if run is None else run.get("env_id")
+
     def read_agent(self) -> dict[str, Any] | None:
         """The runner's configuration that the run was trained with; None when it has none."""
-        file = self.path / "params" / "agent.yaml"
+        return self._read_params("agent")
+
+    def _read_params(self, name: str) -> dict[str, Any] | None:
+        file = self.path / "params" / f"{name}.yaml"
         if not file.is_file():
             return None
         loaded = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -129,6 +129,9 @@ def train(
         )
         if resume is not None:
             runner.load(str(resume))
+            # The checkpoint has the number of the last iteration that was done; rsl_rl would give
+            # the next one the same number.
+            runner.current_learning_iteration += 1
         if on_start is not None:
             on_start(iterations)
         runner.learn(iterations, init_at_random_ep_len=True)

@@ -25,7 +25,8 @@ def machine(device: torch.device) -> dict[str, str]:
             continue
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
-        "device": gpu or f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "device": gpu
+        or f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "python": platform.python_version(),
         **versions,
     }

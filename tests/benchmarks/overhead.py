@@ -44,6 +44,7 @@ class Arguments:
     """Steps in a block."""
 
 
+@torch.inference_mode()  # as rsl_rl steps; mjlab can't be stepped in both modes by turns
 def measure_task(task: str, arguments: Arguments) -> list[dict[str, Any]]:
     """All measurements of one task."""
     device = canonical_device(arguments.device)
@@ -54,11 +55,11 @@ def measure_task(task: str, arguments: Arguments) -> list[dict[str, Any]]:
     # Rows end one after the other, so that steps with and without a reset are both measured.
     limit = env.max_episode_length
     stagger = torch.arange(arguments.num_envs, device=device) % limit
-    lines = []
+    lines: list[dict[str, Any]] = []
 
     def measured(what: str, step: Any, **extra: Any) -> None:
         env.episode_length_buf = stagger.clone()
-        with torch.inference_mode(), timed_inside(env, "_env") as spent:
+        with timed_inside(env, "_env") as spent:
             for _ in range(5):
                 step()
             outside, inside = overhead_s(
@@ -125,15 +126,20 @@ def _final_obs_cost(
 
 
 def _syncs(
-    env: Any, view: Any, actions: torch.Tensor, task: str, arguments: Arguments, device: torch.device
+    env: Any,
+    view: Any,
+    actions: torch.Tensor,
+    task: str,
+    arguments: Arguments,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Steps in which any wait for the GPU outside mjlab's own step would raise."""
     steps = 100
-    with torch.inference_mode(), syncs_refused(env, "_env"):
+    with syncs_refused(env, "_env"):
         for _ in range(steps):
             view.step(actions)
     env.final_obs_enabled = True
-    with torch.inference_mode(), syncs_refused(env, "_env"):
+    with syncs_refused(env, "_env"):
         for _ in range(steps):
             env.step(actions)
     return {

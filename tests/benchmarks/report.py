@@ -49,8 +49,8 @@ SECTIONS = {
     ),
     "host syncs": (
         "Waits for the GPU",
-        "Steps run with `torch.cuda.set_sync_debug_mode('error')` outside the simulator's own step: "
-        "one wait there would have raised.",
+        "Steps run with `torch.cuda.set_sync_debug_mode('error')` outside the simulator's own "
+        "step: one wait there would have raised.",
         {"task": "task", "num_envs": "rows", "steps": "steps", "syncs": "waits outside"},
     ),
 }

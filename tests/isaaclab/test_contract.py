@@ -99,6 +99,20 @@ def test_row_ids_reach_the_backend_as_int32(make_env):
     assert seen[1].tolist() == [2, 0]
 
 
+def test_a_presets_part_is_not_shared_between_configurations(assets):
+    """Isaac Lab's tasks put presets on classes; overrides of one env must not reach the next."""
+    configclass = importlib.import_module("isaaclab.utils.configclass").configclass
+    preset_cfg = importlib.import_module("isaaclab_tasks.utils").PresetCfg
+    part = configclass(type("Part", (), {"__annotations__": {"value": int}, "value": 1}))
+    choices = {"__annotations__": {"default": part}, "default": part()}
+    choice = configclass(type("Choice", (preset_cfg,), choices))
+    choice.alternative = part()
+    whole = {"__annotations__": {"part": choice}, "part": choice()}
+    cfg_class = configclass(type("Cfg", (), whole))
+    tasks.with_presets(cfg_class(), "alternative").part.value = 7
+    assert tasks.with_presets(cfg_class(), "alternative").part.value == 1
+
+
 @pytest.mark.parametrize("task", ["Isaac-Cartpole-v0", "Isaac-Cartpole-Direct-v0"])
 def test_the_log_is_there_only_when_the_backend_has_written_it(make_env, task):
     env = make_env(task)

@@ -31,6 +31,7 @@ class Doctor:
 
         import torch
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
         from holdstep._version import __version__
@@ -61,7 +62,9 @@ class Doctor:
                 with console.status(f"importing {prefix}"), quiet_simulators():
                     count = str(len(list_envs(prefix)))
             except Exception as error:  # any failure of a backend is what the doctor is asked for
-                backends.add_row(prefix, "-", f"[yellow]{type(error).__name__}[/yellow]: {error}")
+                backends.add_row(
+                    prefix, "-", f"[yellow]{type(error).__name__}[/yellow]: {escape(str(error))}"
+                )
             else:
                 backends.add_row(prefix, count, "[green]works[/green]")
         console.print(backends)

@@ -31,7 +31,8 @@ class Play:
     """Id of the env; `holdstep envs` lists them."""
 
     checkpoint: Path
-    """A model_*.pt file, or a run's folder (its latest checkpoint)."""
+    """A model_*.pt file, a run's folder (its latest checkpoint), or an experiment's (its latest
+    run)."""
 
     num_envs: int = 16
     """Rows; each plays one episode."""

@@ -46,7 +46,7 @@ class Train:
     """Appended to the name of the run's folder."""
 
     resume: Path | None = None
-    """A checkpoint, or a run's folder (its latest one), to go on from."""
+    """A checkpoint to go on from, a run's folder (its latest one), or an experiment's."""
 
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A setting, env.PATH=VALUE or agent.PATH=VALUE; may be given several times."""
@@ -130,8 +130,12 @@ def train_with_progress(settings: TrainingSettings, *, console: object) -> Train
             status = f"return {shown}, {iteration.steps_per_s:,.0f} steps/s"
             progress.update(bar, advance=1, status=status)
 
-        with quiet_simulators():
-            return train(settings, on_start=on_start, on_iteration=on_iteration)
+        try:
+            with quiet_simulators():
+                return train(settings, on_start=on_start, on_iteration=on_iteration)
+        except BaseException:
+            progress.remove_task(bar)  # an error message is not to stand under "building ..."
+            raise
 
 
 def print_result(result: TrainingResult, *, console: object) -> None:
@@ -146,6 +150,8 @@ def print_result(result: TrainingResult, *, console: object) -> None:
     if result.run_dir is None:
         return
     table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # paths that are cut can't be copied
     returns = [i.mean_return for i in result.iterations if i.mean_return is not None]
     table.add_row("mean return (last 100 episodes)", f"{returns[-1]:.2f}" if returns else "-")
     seconds = sum(i.collect_s + i.learn_s for i in result.iterations)

@@ -66,5 +66,10 @@ def test_the_latest_is_the_highest_number(tmp_path):
     for iteration in (0, 9, 100, 50):
         torch.save({}, tmp_path / f"model_{iteration}.pt")
     assert latest_checkpoint(tmp_path).name == "model_100.pt"
+    for run in ("2026-01-01", "2026-02-01", "2026-03-01_empty"):
+        (tmp_path / "experiment" / run).mkdir(parents=True)
+    for run in ("2026-01-01", "2026-02-01"):
+        torch.save({}, tmp_path / "experiment" / run / "model_3.pt")
+    assert latest_checkpoint(tmp_path / "experiment").parent.name == "2026-02-01"
     with pytest.raises(CheckpointError, match="no model_"):
         latest_checkpoint(tmp_path / "nowhere")

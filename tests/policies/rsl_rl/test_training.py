@@ -69,8 +69,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
 def test_a_run_is_resumed_from_its_folder(tmp_path):
     first = train(settings(tmp_path))
     resumed = train(settings(tmp_path, resume=first.run_dir.path, iterations=1))
-    # rsl_rl counts on from the iteration that it loaded, and repeats that number.
-    assert resumed.iterations[0].index == 1
+    assert resumed.iterations[0].index == 2
+    assert resumed.checkpoint.name == "model_2.pt"
     assert not same(actor(first), actor(resumed))
     optimizer = load_checkpoint(resumed.checkpoint)["optimizer_state_dict"]["state"]
     steps_each = 5 * 4  # epochs times mini-batches
@@ -125,6 +125,12 @@ def test_a_policy_is_loaded_and_acts_alone(tmp_path):
 def test_a_checkpoint_of_another_task_is_refused(tmp_path):
     result = train(settings(tmp_path))
     view = RslRlVecEnv(make("holdstep:PointMass", num_envs=2, device="cpu"))
+    with pytest.raises(CheckpointError, match="trained on 'holdstep:CartPole', not on"):
+        RslRlPolicy.load(result.checkpoint, view, env_id="holdstep:PointMass")
+    (result.run_dir.path / "params" / "run.yaml").unlink()
+    with pytest.raises(CheckpointError, match="doesn't fit"):
+        RslRlPolicy.load(result.checkpoint, view, env_id="holdstep:PointMass")
+    (result.run_dir.path / "params" / "agent.yaml").unlink()
     with pytest.raises(CheckpointError, match="doesn't fit"):
         RslRlPolicy.load(result.checkpoint, view, env_id="holdstep:PointMass")
 
