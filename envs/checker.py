@@ -159,10 +159,15 @@ class _Check:
         unseeded = _copied(self.env.reset()[0])
         again = _copied(self.env.reset(seed=self.seed)[0])
         other = _copied(self.env.reset(seed=self.seed + 1)[0])
-        self.require(
-            _equal(first, again),
-            "reset(seed=s) gives other observations the second time: seed ignored",
-        )
+        if not _equal(first, again):
+            third = _copied(self.env.reset(seed=self.seed)[0])
+            # Isaac Lab clamps the first reset's joint velocities to limits that are still zero.
+            if self.require(
+                _equal(again, third),
+                "reset(seed=s) gives other observations the second time: seed ignored",
+            ):
+                self.notes.append("the env's very first seeded reset differs from later ones")
+            first = again
         if _equal(first, unseeded):
             if _equal(first, other):
                 self.notes.append("resets are not random, so that seeds could not be checked")

@@ -16,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.action_guard import ActionGuard
 from holdstep.envs.adapters.final_obs import FinalObsHook
+from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
 from holdstep.envs.adapters.preserve import preserved
 from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
@@ -111,14 +112,16 @@ class MjlabEnv(TorchVectorEnv):
         self._check_open()
         env_ids = (options or {}).get("env_ids")
         if env_ids is None:
-            obs, extras = self._env.reset(seed=seed)
+            with ordinary_tensors():
+                obs, extras = self._env.reset(seed=seed)
             return self._returned(flatten_groups(obs)), _info(extras)
         if self._last_obs is None:
             raise ResetNeededError("The first reset must be of all rows: call reset() first.")
         ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
         if ids.numel() == 0:
             return {name: value.clone() for name, value in self._last_obs.items()}, {}
-        obs, extras = self._env.reset(seed=seed, env_ids=ids)
+        with ordinary_tensors():
+            obs, extras = self._env.reset(seed=seed, env_ids=ids)
         mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         mask[ids] = True
         merged = merge_rows(mask, flatten_groups(obs), self._last_obs)
@@ -130,7 +133,7 @@ class MjlabEnv(TorchVectorEnv):
             self._check_open()
             raise ResetNeededError("Call reset() before the first step().")
         actions = self._action_guard.check(actions)
-        with self._final_obs:
+        with ordinary_tensors(), self._final_obs:
             obs, reward, terminated, truncated, extras = self._env.step(actions)
         info = _info(extras)
         if extras["log"]:

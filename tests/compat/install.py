@@ -11,12 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = (
-    "rsl-rl-lib==5.0.1",
-    "rsl-rl-lib==5.5.1",
-    "gymnasium==1.2.0",
-    "isaaclab==2.3.2",
-)
+PACKAGES = ["rsl-rl-lib==5.0.1", "rsl-rl-lib==5.5.1", "gymnasium==1.2.0"]
+if sys.version_info[:2] == (3, 11):  # the only Python that there is a wheel for
+    PACKAGES.append("isaaclab==2.3.2")
 """Without their dependencies: the environment's own serve all of them."""
 
 

@@ -365,7 +365,7 @@ def test_action_spaces(space, actions):
 def test_wrong_actions_are_refused():
     env = any_env(action_space=spaces.Discrete(3))
     env.reset()
-    for wrong in (torch.zeros(3), torch.zeros(3, 1, dtype=torch.int64), np.zeros(3, dtype=int)):
+    for wrong in (torch.zeros(3), torch.zeros(3, 1, dtype=torch.int64), np.zeros(3)):
         with pytest.raises(InvalidActionError):
             env.step(wrong)
     box = adapted(AutoresetMode.SAME_STEP)

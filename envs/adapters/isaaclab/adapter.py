@@ -1,0 +1,235 @@
+"""Isaac Lab's ``ManagerBasedRLEnv`` and ``DirectRLEnv`` (2.3 and 3.x)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from holdstep.envs.action_guard import ActionGuard
+from holdstep.envs.adapters.final_obs import FinalObsHook
+from holdstep.envs.adapters.isaaclab.plain import owned, owned_obs, owned_vector
+from holdstep.envs.adapters.isaaclab.rendering import why_not_renderable
+from holdstep.envs.adapters.isaaclab.spaces import described
+from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
+from holdstep.envs.capabilities import Capabilities
+from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
+from holdstep.envs.device import canonical_device
+from holdstep.envs.env_ids import canonical_env_ids
+from holdstep.envs.observations import batched, merge_rows
+from holdstep.errors import CapabilityError, ClosedEnvError, ConfigError, ResetNeededError
+
+if TYPE_CHECKING:
+    from holdstep.envs.adapters.isaaclab.workflow import Workflow
+
+
+class IsaacLabEnv(TorchVectorEnv):
+    """An Isaac Lab env as a :class:`~holdstep.envs.TorchVectorEnv`.
+
+    Adds to a step: the check of the actions; a copy of everything that is returned, since Isaac Lab
+    overwrites the reward and the flags in its next step and a direct task may return its live
+    state; ``info["active"]``. ``info["log"]`` is there only in steps in which the backend has
+    written to it, never in a reset's info.
+    With :attr:`final_obs_enabled`, a step in which a row ends also computes the observations before
+    the reset, after which generators, histories, modifiers, noise models, the env object's own
+    tensors and the clocks of lazily computed quantities are put back, so that the trajectory is the
+    same bit for bit whether it is on or off. Commands are not advanced for that observation (Isaac
+    Lab advances them after the reset): it holds the command that the episode's last action was
+    given.
+
+    Args:
+        env: the env, or Gymnasium wrappers around it.
+        workflow: how the env inside is observed and reset.
+        env_ids_dtype: the integer type in which the backend takes row ids.
+
+    Raises:
+        ConfigError: the action space is not one array of numbers per row.
+    """
+
+    single_observation_space: gymnasium.spaces.Dict
+
+    def __init__(self, env: Any, workflow: Workflow, *, env_ids_dtype: torch.dtype) -> None:
+        self.closed = True  # until it works, so that the garbage collector leaves env open
+        self._env = env
+        self._workflow = workflow
+        self._env_ids_dtype = env_ids_dtype
+        # Copied once: after close(), asking the backend for any of these raises.
+        backend_env = workflow.env
+        self.backend_env = backend_env
+        self.cfg = backend_env.cfg
+        self.device = canonical_device(backend_env.device)
+        self.num_envs = int(backend_env.num_envs)
+        self.max_episode_length = int(backend_env.max_episode_length)
+        self.step_dt = float(backend_env.step_dt)
+        self.is_finite_horizon = bool(getattr(self.cfg, "is_finite_horizon", False))
+        self.render_mode = backend_env.render_mode
+        self.metadata = dict(backend_env.metadata) | {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self._why_not_renderable = why_not_renderable(backend_env)
+        self.capabilities = Capabilities(
+            freeze="none", rng="global", final_obs=True, render=self._why_not_renderable is None
+        )
+        with ordinary_tensors():
+            self._set_observation_space(workflow.observation_space())
+        self.single_action_space = _action_space(backend_env.single_action_space)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._action_guard = ActionGuard(self.action_space, self.device)
+        self._final_obs = FinalObsHook(workflow.core, lambda _: workflow.observe_without_trace())
+        self._final_obs.install()
+        self._last_obs: Obs | None = None
+        self.closed = False
+
+    @property
+    def episode_length_buf(self) -> torch.Tensor:
+        """Steps since each row's last reset, int64 ``[N]``; Isaac Lab's own tensor."""
+        buf: torch.Tensor = self._workflow.core.episode_length_buf
+        return buf
+
+    @episode_length_buf.setter
+    def episode_length_buf(self, value: torch.Tensor) -> None:
+        # Into the same memory, which tasks may hold; a tensor of the caller's would be counted up.
+        self._workflow.core.episode_length_buf[:] = value
+
+    @property
+    def final_obs_enabled(self) -> bool:
+        """Whether ``info["final_obs"]`` is filled in; on until it is switched off."""
+        return self._final_obs.installed
+
+    @final_obs_enabled.setter
+    def final_obs_enabled(self, value: bool) -> None:
+        if value:
+            self._final_obs.install()
+        else:
+            self._final_obs.remove()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Obs, Info]:
+        """Reset all rows, or those of ``options["env_ids"]``.
+
+        Isaac Lab has one random stream for all rows: ``seed`` seeds that stream, also in a reset of
+        some rows. Rows that are not reset keep the observation that they last returned, and their
+        histories. A direct task's timers of interval events are not restarted by any reset, so that
+        a seed repeats a direct env's trajectory only in a new env when it has such events.
+        """
+        self._check_open()
+        env_ids = (options or {}).get("env_ids")
+        if env_ids is None:
+            with ordinary_tensors():
+                obs, extras = self._env.reset(seed=seed)
+                new_obs = owned_obs(obs)
+                if self._last_obs is None:
+                    self._correct_observation_space(new_obs)
+        else:
+            if self._last_obs is None:
+                raise ResetNeededError("The first reset must be of all rows: call reset() first.")
+            ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
+            if ids.numel() == 0:
+                return self._returned(self._last_obs), {}
+            mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+            mask[ids] = True
+            others = (~mask).nonzero().squeeze(-1)
+            with ordinary_tensors():
+                obs, extras = self._workflow.reset_rows(ids.to(self._env_ids_dtype), others, seed)
+                new_obs = merge_rows(mask, obs, self._last_obs)
+        info = {key: owned(value) for key, value in extras.items() if key != "log"}
+        return self._returned(new_obs), info
+
+    def step(self, actions: torch.Tensor) -> StepResult:
+        """Advance every row by one control step (``decimation`` physics steps)."""
+        if self._last_obs is None:
+            self._check_open()
+            raise ResetNeededError("Call reset() before the first step().")
+        actions = self._action_guard.check(actions)
+        log = _LogWatch(self._workflow.core.extras)
+        with ordinary_tensors(), self._final_obs:
+            given = self._workflow.forward_actions(actions)
+            obs, reward, terminated, truncated, extras = self._env.step(given)
+            info = log.info_of(extras)
+            info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+            self._final_obs.add_to(info)
+            return (
+                self._returned(owned_obs(obs)),
+                owned_vector(reward, torch.float32, self.device),
+                owned_vector(terminated, torch.bool, self.device),
+                owned_vector(truncated, torch.bool, self.device),
+                info,
+            )
+
+    def render(self) -> Any:
+        """One RGB frame, uint8 ``[H, W, 3]``, seen by the camera of Isaac Lab's viewer config.
+
+        Raises:
+            CapabilityError: the env was made without ``render_mode="rgb_array"``, or can't render
+                here.
+        """
+        self._check_open()
+        if self._why_not_renderable is not None:
+            raise CapabilityError(self._why_not_renderable)
+        return self._env.render()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Unhook and close the simulator; Isaac Sim itself runs on until the process ends."""
+        self._final_obs.remove()
+        self._last_obs = None
+        self._env.close()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvError("The env is closed. Make a new one.")
+
+    def _returned(self, obs: Obs) -> Obs:
+        # The caller may edit what it gets, and a later reset of some rows returns the other rows'
+        # observations again, so those are kept separately.
+        self._last_obs = {name: tensor.clone() for name, tensor in obs.items()}
+        return dict(obs)
+
+    def _set_observation_space(self, space: gymnasium.spaces.Dict) -> None:
+        self.single_observation_space = space
+        self.observation_space = batched(space, self.num_envs)
+
+    def _correct_observation_space(self, obs: Obs) -> None:
+        """Direct tasks declare their spaces by hand: what they return decides."""
+        corrected = described(obs, self.single_observation_space)
+        if corrected != self.single_observation_space:
+            self._set_observation_space(corrected)
+
+
+class _LogWatch:
+    """Tells whether the backend writes to ``extras["log"]``, which it leaves there otherwise.
+
+    Args:
+        extras: the backend's own dictionary, before the call that is watched.
+    """
+
+    def __init__(self, extras: Mapping[str, Any]) -> None:
+        self._log = extras.get("log")
+        # References, not copies: an entry that is replaced is another object, even if equal.
+        self._entries = dict(self._log) if isinstance(self._log, Mapping) else {}
+
+    def info_of(self, extras: Mapping[str, Any]) -> Info:
+        """A copy of ``extras``, without a log that is older than the call."""
+        return {
+            key: owned(value) for key, value in extras.items() if key != "log" or self._new(value)
+        }
+
+    def _new(self, log: Any) -> bool:
+        if log is not self._log or not isinstance(log, Mapping):
+            return log is not self._log
+        return any(self._entries.get(key, self) is not value for key, value in log.items())
+
+
+def _action_space(space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
+    if isinstance(space, gymnasium.spaces.Box):
+        low, high = np.float32(space.low), np.float32(space.high)
+        return gymnasium.spaces.Box(low, high, shape=tuple(space.shape), dtype=np.float32)
+    if isinstance(space, gymnasium.spaces.Discrete | gymnasium.spaces.MultiDiscrete):
+        return space
+    raise ConfigError(
+        f"The task's action space is {space}. holdstep's envs take one tensor of actions: Box, "
+        "Discrete and MultiDiscrete spaces work."
+    )
