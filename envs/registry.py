@@ -98,14 +98,16 @@ def make(
         raise ConfigError(f"seed must be None or an integer of at least 0, got {seed!r}.")
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return backend(prefix).make_env(
-        name,
-        num_envs=num_envs,
-        device=canonical_device(device),
-        seed=seed,
-        render_mode=render_mode,
-        **overrides,
-    )
+    # An env is stepped in any mode, so its buffers must not be inference tensors.
+    with torch.inference_mode(False):
+        return backend(prefix).make_env(
+            name,
+            num_envs=num_envs,
+            device=canonical_device(device),
+            seed=seed,
+            render_mode=render_mode,
+            **overrides,
+        )
 
 
 def backend(prefix: str) -> Backend:

@@ -44,7 +44,7 @@ class Arguments:
     """Steps in a block."""
 
 
-@torch.inference_mode()  # as rsl_rl steps; mjlab can't be stepped in both modes by turns
+@torch.inference_mode()  # as rsl_rl steps
 def measure_task(task: str, arguments: Arguments) -> list[dict[str, Any]]:
     """All measurements of one task."""
     device = canonical_device(arguments.device)
