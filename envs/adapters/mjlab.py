@@ -87,7 +87,8 @@ class MjlabEnv(TorchVectorEnv):
 
     @episode_length_buf.setter
     def episode_length_buf(self, value: torch.Tensor) -> None:
-        self.backend_env.episode_length_buf = value
+        # Into the same memory: a tensor of the caller's would be counted up by every step.
+        self.backend_env.episode_length_buf[:] = value
 
     @property
     def final_obs_enabled(self) -> bool:
