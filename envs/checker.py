@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.capabilities import Capabilities
-from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
+from holdstep.envs.checker_aliasing import HeldTensors, tensors_of
+from holdstep.envs.checker_rules import DataRules, same
+from holdstep.envs.contract import Obs, TorchVectorEnv
 from holdstep.errors import ContractViolationError
 
 
@@ -62,31 +64,13 @@ def check_vector_env(
             env.close()
 
 
-class _Check:
-    """One run of the checker: the env, what it violated, and what was seen so far."""
+class _Check(DataRules):
+    """One run of the checker: what an env does over several calls."""
 
     def __init__(self, env: TorchVectorEnv, seed: int) -> None:
-        self.env = env
+        super().__init__(env)
         self.seed = seed
-        self.violations: dict[str, None] = {}  # a set that keeps the order of discovery
-        self.notes: list[str] = []
-        self.num_ended = 0
-        self.num_inactive = 0
-        self.malformed = False  # some data are not even of the right type, shape or place
         self.action_rng = np.random.default_rng(seed)
-
-    def require(self, condition: bool | torch.Tensor, message: str) -> bool:
-        """Note a violation unless the condition holds."""
-        holds = bool(condition)
-        if not holds:
-            self.violations.setdefault(message)
-        return holds
-
-    def require_form(self, condition: bool, message: str) -> bool:
-        """The same, for what later checks rely on."""
-        holds = self.require(condition, message)
-        self.malformed |= not holds
-        return holds
 
     def run(self, num_steps: int) -> CheckReport:
         self.check_attributes()
@@ -184,8 +168,8 @@ class _Check:
         self.check_masks(info, "reset's info")
         # A clock that was set from outside may show in the observations of rows that stand still.
         last_obs = {} if self.stagger_time_limits(num_steps) else _copied(obs)
-        held: list[tuple[int, str, torch.Tensor, torch.Tensor]] = []
-        self.hold(held, 0, "reset's observation", obs)
+        held = HeldTensors(self)
+        held.add(0, "reset's observation", obs)
         for step in range(1, num_steps + 1):
             actions = self.random_actions()
             given = actions.clone()
@@ -198,182 +182,16 @@ class _Check:
             if self.malformed:
                 return
             last_obs = _copied(obs)
-            self.check_untouched(held)
-            self.hold(held, step, "the observation", obs)
-            self.hold(held, step, "reward", {"": reward})
-            self.hold(held, step, "terminated", {"": terminated})
-            self.hold(held, step, "truncated", {"": truncated})
-            self.hold(held, step, "info", dict(_tensors(info)))
-            del held[: max(0, len(held) - 40)]
+            held.check_untouched()
+            held.add(step, "the observation", obs)
+            held.add(step, "reward", {"": reward})
+            held.add(step, "terminated", {"": terminated})
+            held.add(step, "truncated", {"": truncated})
+            held.add(step, "info", dict(tensors_of(info)))
         if self.num_ended == 0:
             self.notes.append(
                 f"no episode ended in {num_steps} steps, so that autoreset went unseen"
             )
-
-    def hold(
-        self,
-        held: list[tuple[int, str, torch.Tensor, torch.Tensor]],
-        step: int,
-        what: str,
-        tensors: Mapping[str, torch.Tensor],
-    ) -> None:
-        """Keep what was returned, and a copy, to see later whether a step wrote into it."""
-        for name, tensor in tensors.items():
-            label = f"{what} {name!r}" if name else what
-            for other_step, other_label, other, _ in held:
-                shared = tensor.numel() > 0 and _storage(tensor) == _storage(other)
-                if other_step != step:
-                    self.require(
-                        not shared,
-                        f"{label} shares memory with the one of an earlier step: aliasing",
-                    )
-                elif not (what == "info" and other_label.startswith("info")):
-                    self.require(not shared, f"{label} shares memory with {other_label}: aliasing")
-            held.append((step, label, tensor, tensor.clone()))
-
-    def check_untouched(self, held: list[tuple[int, str, torch.Tensor, torch.Tensor]]) -> None:
-        for _, label, tensor, copy in held:
-            self.require(
-                _same(tensor, copy),
-                f"a later step overwrote {label}, which belongs to the caller: aliasing",
-            )
-
-    def check_obs(self, obs: Any, what: str) -> None:
-        env = self.env
-        if not self.require_form(isinstance(obs, dict), f"{what} is no dict by group"):
-            return
-        spaces = env.single_observation_space.spaces
-        if not self.require_form(
-            set(obs) == set(spaces),
-            f"{what} has the groups {sorted(obs)}, its space has {sorted(spaces)}: the space lies",
-        ):
-            return
-        for name, tensor in obs.items():
-            self.check_tensor(tensor, f"obs {name!r}", spaces[name], f"{what} {name!r}")
-
-    def check_tensor(self, tensor: Any, kind: str, space: gymnasium.Space[Any], what: str) -> None:
-        if not self.require_form(
-            isinstance(tensor, torch.Tensor),
-            f"{kind}: {what} is a {type(tensor).__name__}, no tensor",
-        ):
-            return
-        if not self.check_device(tensor, kind):
-            return
-        shape = (self.env.num_envs, *(space.shape or ()))
-        shape_fits = self.require_form(
-            tuple(tensor.shape) == shape,
-            f"{kind} has shape {tuple(tensor.shape)}, its space says {shape}: the space lies",
-        )
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        dtype_fits = self.require(
-            dtype == str(space.dtype),
-            f"{kind} has dtype {dtype}, its space says {space.dtype}: wrong dtype",
-        )
-        if shape_fits and dtype_fits and isinstance(space, gymnasium.spaces.Box):
-            values = tensor.detach().cpu().numpy()
-            self.require(not np.isnan(values).any(), f"{kind} holds NaN")
-            inside = ((values >= space.low) & (values <= space.high)) | np.isnan(values)
-            self.require(
-                bool(inside.all()), f"{kind} has values outside its space's bounds: the space lies"
-            )
-
-    def check_device(self, tensor: torch.Tensor, kind: str) -> bool:
-        return self.require_form(
-            tensor.device == self.env.device,
-            f"{kind} is on {tensor.device}, the env's device is {self.env.device}: wrong device",
-        )
-
-    def check_vector(self, value: Any, name: str, dtype: torch.dtype) -> bool:
-        if not self.require_form(
-            isinstance(value, torch.Tensor), f"{name} is a {type(value).__name__}, no tensor"
-        ):
-            return False
-        if not self.check_device(value, name):
-            return False
-        fits = self.require_form(
-            value.shape == (self.env.num_envs,),
-            f"{name} has shape {tuple(value.shape)}, not ({self.env.num_envs},)",
-        )
-        return fits & self.require_form(
-            value.dtype == dtype, f"{name} has dtype {value.dtype}, not {dtype}: wrong dtype"
-        )
-
-    def check_result(self, result: StepResult, last_obs: Obs) -> None:
-        env = self.env
-        if not self.require_form(
-            isinstance(result, tuple) and len(result) == 5,
-            "step() does not return the five values obs, reward, terminated, truncated, info",
-        ):
-            return
-        obs, reward, terminated, truncated, info = result
-        self.check_obs(obs, "step's observation")
-        self.check_vector(reward, "reward", torch.float32)
-        self.check_vector(terminated, "terminated", torch.bool)
-        self.check_vector(truncated, "truncated", torch.bool)
-        if self.malformed or not self.require_form(isinstance(info, dict), "info is no dict"):
-            return
-        self.require(not reward.isnan().any(), "reward holds NaN")
-        self.check_masks(info, "step's info")
-        ended = terminated | truncated
-        self.num_ended += int(ended.sum())
-        if "active" not in info:
-            self.require(False, "info has no 'active' mask")
-        elif self.check_vector(info["active"], "info['active']", torch.bool):
-            self.check_inactive(~info["active"], obs, reward, ended, last_obs)
-        if env.capabilities.final_obs and env.final_obs_enabled:
-            self.check_final_obs(info, ended)
-        lengths = env.episode_length_buf
-        if self.check_vector(lengths, "episode_length_buf", torch.int64):
-            self.require(
-                (lengths[ended] == 0).all(),
-                "episode_length_buf is not 0 for a row that was just reset",
-            )
-
-    def check_inactive(
-        self,
-        inactive: torch.Tensor,
-        obs: Obs,
-        reward: torch.Tensor,
-        ended: torch.Tensor,
-        last_obs: Obs,
-    ) -> None:
-        self.num_inactive += int(inactive.sum())
-        self.require((reward[inactive] == 0).all(), "a row that is not active has a reward")
-        self.require(
-            not ended[inactive].any(), "a row that is not active is terminated or truncated"
-        )
-        for name, tensor in obs.items():
-            if name in last_obs and tensor.shape == last_obs[name].shape:
-                self.require(
-                    _same(tensor[inactive], last_obs[name][inactive]),
-                    f"obs {name!r} of a row that is not active differs from its last one",
-                )
-
-    def check_final_obs(self, info: Info, ended: torch.Tensor) -> None:
-        if "final_obs" not in info:
-            self.require(
-                not ended.any(),
-                "a row ended and info has no 'final_obs', though capabilities say so",
-            )
-            return
-        if "_final_obs" in info and self.check_vector(
-            info["_final_obs"], "info['_final_obs']", torch.bool
-        ):
-            self.require(
-                torch.equal(info["_final_obs"], ended),
-                "info['_final_obs'] is not the mask of the rows that ended",
-            )
-        self.check_obs(info["final_obs"], "info['final_obs']")
-
-    def check_masks(self, info: Info, what: str) -> None:
-        """Entries with one value per row are either of all rows or come with their mask."""
-        if "final_obs" in info:
-            self.require(
-                "_final_obs" in info, f"{what} has 'final_obs' without its mask '_final_obs'"
-            )
-        for key in info:
-            if key.startswith("_") and key[1:] in info:
-                self.check_vector(info[key], f"{what}[{key!r}]", torch.bool)
 
     def check_partial_reset(self) -> None:
         env = self.env
@@ -386,7 +204,7 @@ class _Check:
         self.check_obs(obs, "the observation of a reset of some rows")
         for name, tensor in obs.items():
             self.require(
-                _same(tensor[1:], before[name][1:]),
+                same(tensor[1:], before[name][1:]),
                 f"obs {name!r} of rows that were not reset changed in a reset of other rows",
             )
         self.require(
@@ -446,25 +264,5 @@ def _copied(obs: Obs) -> Obs:
     return {name: tensor.clone() for name, tensor in obs.items()}
 
 
-def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Bitwise equality in which NaN equals NaN."""
-    return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
-
-
 def _equal(a: Obs, b: Obs) -> bool:
-    return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-def _tensors(info: Mapping[str, Any], prefix: str = "") -> list[tuple[str, torch.Tensor]]:
-    """Tensors in an info dictionary, nested ones too, by name."""
-    found: list[tuple[str, torch.Tensor]] = []
-    for key, value in info.items():
-        if isinstance(value, torch.Tensor):
-            found.append((f"{prefix}{key}", value))
-        elif isinstance(value, dict):
-            found += _tensors(value, f"{prefix}{key}/")
-    return found
+    return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)

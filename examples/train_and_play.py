@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import tyro
 from rich.console import Console
 from rich.progress import Progress
@@ -49,6 +50,9 @@ class Arguments:
 
 def main(arguments: Arguments) -> Path:
     """Train, play, report; returns the report's path."""
+    # The networks and batches are small: one thread is as fast as two, and does not stall when other
+    # processes keep the cores busy. The physics (Warp) runs on one core anyway.
+    torch.set_num_threads(1)
     console = Console()
     started = time.perf_counter()
 

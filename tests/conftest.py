@@ -12,8 +12,8 @@ import torch
 
 from holdstep.envs import TorchVectorEnv, make
 
-# Two test processes may share two cores; more threads than that only take turns.
-torch.set_num_threads(2)
+# The tensors here are small, and threads that wait for each other are slow on a busy machine.
+torch.set_num_threads(1)
 
 
 @contextlib.contextmanager
