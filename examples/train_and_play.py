@@ -50,8 +50,8 @@ class Arguments:
 
 def main(arguments: Arguments) -> Path:
     """Train, play, report; returns the report's path."""
-    # The networks and batches are small: one thread is as fast as two, and does not stall when other
-    # processes keep the cores busy. The physics (Warp) runs on one core anyway.
+    # Networks and batches are small: one thread is as fast as two, and does not stall when other
+    # processes keep the cores busy. On a CPU, the physics runs on one core anyway.
     torch.set_num_threads(1)
     console = Console()
     started = time.perf_counter()

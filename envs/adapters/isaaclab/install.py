@@ -13,9 +13,9 @@ from pathlib import Path
 from holdstep.errors import BackendUnavailableError, MissingExtraError
 
 HOW_TO_INSTALL = (
-    'Isaac Lab 2.3 (Python 3.11, with Isaac Sim 5.1): pip install "holdstep[isaacsim]" '
-    "--extra-index-url (NVIDIA index). Isaac Lab 3.0 (Python 3.12, also without Isaac Sim "
-    "and without a GPU): by its own guide, https://isaac-sim.github.io/IsaacLab."
+    'Isaac Lab 2.3 (Python 3.11, with Isaac Sim 5.1): pip install "holdstep[isaacsim]", with '
+    "NVIDIA's package index as --extra-index-url. Isaac Lab 3.0 (Python 3.12, also without Isaac "
+    "Sim and without a GPU): by its own guide, https://isaac-sim.github.io/IsaacLab."
 )
 
 
@@ -88,8 +88,8 @@ def require_isaac_sim(installation: Installation, purpose: str) -> None:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     if installation.generation == 2:
         remedy = (
-            'Install it with: pip install "isaacsim[all,extscache]==5.1.*" --extra-index-url '
-            "(NVIDIA index) (Python 3.11, an NVIDIA GPU)"
+            'Install it with: pip install "isaacsim[all,extscache]==5.1.*", with NVIDIA\'s package '
+            "index as --extra-index-url (Python 3.11, an NVIDIA GPU)"
         )
         if python != "3.11":
             remedy += f"; this is Python {python}, for which Isaac Sim 5.1 has no wheels"
