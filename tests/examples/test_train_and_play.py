@@ -1,0 +1,37 @@
+"""The demo, as `make demo` runs it: it must solve the task."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "train_and_play.py"
+
+
+def report_of(tmp_path, *arguments):
+    command = [sys.executable, str(EXAMPLE), "--out", str(tmp_path), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "reward curve" in done.stdout
+    report = json.loads(next(tmp_path.glob("*/*/report.json")).read_text())
+    assert Path(report["checkpoint"]).is_file()
+    assert Path(report["reward_curve"]).read_bytes().startswith(b"\x89PNG")
+    return report
+
+
+def test_the_demo_solves_cartpole(tmp_path):
+    pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
+    report = report_of(tmp_path)
+    assert report["played_episodes"] == 64
+    assert 45 <= report["mean_return"] <= 50
+    assert 45 <= report["training_return"] <= 50
+    assert report["seconds"] < 300
+
+
+def test_a_task_that_is_not_learnt_is_reported_as_such(tmp_path):
+    """What the first test would see if nothing was learnt."""
+    pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
+    report = report_of(tmp_path, "--iterations", "2")
+    assert report["mean_return"] < 45
