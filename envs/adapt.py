@@ -34,6 +34,16 @@ def adapt(env: Any, *, device: str | torch.device | None = None) -> TorchVectorE
     innermost = getattr(env, "unwrapped", env)
     origins = {base.__module__.partition(".")[0] for base in type(innermost).__mro__}
     adapted: TorchVectorEnv
+    if isinstance(innermost, TorchVectorEnv):
+        raise ConfigError(
+            f"{type(env).__name__} is around a holdstep env already, and would turn its tensors "
+            "into NumPy arrays. Take the env inside, and a holdstep wrapper in its place."
+        )
+    if env is not innermost and hasattr(type(env), "get_observations"):
+        raise ConfigError(
+            f"{type(env).__name__} is an RL library's view of an env, with a step() of its own "
+            "kind. Adapt the env inside: holdstep.envs.adapt(view.unwrapped)."
+        )
     if "mjlab" in origins:
         from holdstep.envs.adapters.mjlab import MjlabEnv
 

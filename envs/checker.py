@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -16,7 +16,7 @@ from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.checker_aliasing import HeldTensors, tensors_of
 from holdstep.envs.checker_rules import DataRules, same
 from holdstep.envs.contract import Obs, TorchVectorEnv
-from holdstep.errors import ContractViolationError
+from holdstep.errors import CapabilityError, ConfigError, ContractViolationError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,10 @@ def check_vector_env(
 
     Raises:
         ContractViolationError: with every violation that was found, each once.
+        ConfigError: ``num_steps`` is less than 1.
     """
+    if num_steps < 1:
+        raise ConfigError(f"num_steps must be at least 1, got {num_steps}.")
     check = _Check(env, seed)
     try:
         return check.run(num_steps)
@@ -70,21 +73,29 @@ class _Check(DataRules):
     def __init__(self, env: TorchVectorEnv, seed: int) -> None:
         super().__init__(env)
         self.seed = seed
+        self.resets_are_random = False
+        self.num_overdue = 0
         self.action_rng = np.random.default_rng(seed)
 
     def run(self, num_steps: int) -> CheckReport:
         self.check_attributes()
         self.malformed = bool(self.violations)
-        stages = (
-            self.check_seed,
-            lambda: self.check_steps(num_steps),
-            self.check_partial_reset,
-            self.check_bad_actions,
-        )
-        for stage in stages:
+        stages: dict[str, Callable[[], None]] = {
+            "reset with a seed": self.check_seed,
+            "stepping": lambda: self.check_steps(num_steps),
+            "reset of some rows": self.check_partial_reset,
+            "what capabilities claim": self.check_claims,
+            "refusing bad actions": self.check_bad_actions,
+        }
+        for name, stage in stages.items():
             if self.malformed:
                 break  # values of such data can't be compared, and would only repeat the finding
-            stage()
+            try:
+                stage()
+            except CapabilityError as error:
+                self.notes.append(f"{name}: refused, so not checked further: {error}")
+            except Exception as error:
+                self.require(False, f"{name} raises {type(error).__name__}: {error}")
         if self.violations:
             raise ContractViolationError(str(self.env), list(self.violations))
         return CheckReport(
@@ -101,11 +112,13 @@ class _Check(DataRules):
             f"it is a {type(env).__name__}, not a TorchVectorEnv: subclass it or use adapt()",
         ):
             return
-        self.require(
-            isinstance(env.num_envs, int) and env.num_envs > 0, "num_envs is no positive int"
-        )
-        self.require(isinstance(env.device, torch.device), "device is no torch.device")
-        self.require(isinstance(env.capabilities, Capabilities), "capabilities is no Capabilities")
+        num_envs = getattr(env, "num_envs", None)
+        self.require(isinstance(num_envs, int) and num_envs > 0, "num_envs is no positive int")
+        for name, kind in (("device", torch.device), ("capabilities", Capabilities)):
+            value = getattr(env, name, None)
+            self.require(isinstance(value, kind), f"{name} is {value!r}, no {kind.__name__}")
+        if not self.require(isinstance(env.metadata, dict), "metadata is no dictionary"):
+            return
         mode = env.metadata.get("autoreset_mode")
         self.require(
             mode is AutoresetMode.SAME_STEP,
@@ -124,9 +137,10 @@ class _Check(DataRules):
                 f"{name}_space or single_{name}_space is missing",
             ):
                 continue
-            assert single is not None
+            if self.violations:
+                continue  # without the number of rows there is nothing to compare with
             self.require(
-                batch == batch_space(single, env.num_envs),
+                batch == batch_space(cast("gymnasium.Space[Any]", single), env.num_envs),
                 f"{name}_space is not single_{name}_space batched {env.num_envs} times",
             )
         self.require(
@@ -152,7 +166,8 @@ class _Check(DataRules):
             ):
                 self.notes.append("the env's very first seeded reset differs from later ones")
             first = again
-        if _equal(first, unseeded):
+        self.resets_are_random = not _equal(first, unseeded)
+        if not self.resets_are_random:
             if _equal(first, other):
                 self.notes.append("resets are not random, so that seeds could not be checked")
             return
@@ -168,6 +183,7 @@ class _Check(DataRules):
         self.check_masks(info, "reset's info")
         # A clock that was set from outside may show in the observations of rows that stand still.
         last_obs = {} if self.stagger_time_limits(num_steps) else _copied(obs)
+        limit = env.max_episode_length or torch.iinfo(torch.int64).max
         held = HeldTensors(self)
         held.add(0, "reset's observation", obs)
         for step in range(1, num_steps + 1):
@@ -182,15 +198,24 @@ class _Check(DataRules):
             if self.malformed:
                 return
             last_obs = _copied(obs)
+            self.num_overdue += int((env.episode_length_buf >= limit).sum())
             held.check_untouched()
             held.add(step, "the observation", obs)
             held.add(step, "reward", {"": reward})
             held.add(step, "terminated", {"": terminated})
             held.add(step, "truncated", {"": truncated})
             held.add(step, "info", dict(tensors_of(info)))
+        if self.num_overdue:
+            self.notes.append("rows went on after max_episode_length steps")
         if self.num_ended == 0:
             self.notes.append(
                 f"no episode ended in {num_steps} steps, so that autoreset went unseen"
+            )
+        elif self.resets_are_random and self.num_final > 1:
+            self.require(
+                self.num_final_as_new < self.num_final,
+                "the observations of rows that ended equal info['final_obs']: either the rows are "
+                "not restarted, or final_obs is of the next episode",
             )
 
     def check_partial_reset(self) -> None:
@@ -214,6 +239,67 @@ class _Check(DataRules):
             torch.equal(env.episode_length_buf[1:], clock[1:]),
             "episode_length_buf of rows that were not reset changed in a reset of other rows",
         )
+        if self.resets_are_random:
+            starts = [before, _copied(obs)]
+            starts += [_copied(env.reset(options={"env_ids": [0]})[0]) for _ in range(4)]
+            first_rows = [{name: tensor[:1] for name, tensor in o.items()} for o in starts]
+            self.require(
+                not all(_equal(first_rows[0], row) for row in first_rows[1:]),
+                "a reset of some rows leaves their observations as they were",
+            )
+
+    def check_claims(self) -> None:
+        """What ``capabilities`` say, tried out."""
+        env = self.env
+        claims = env.capabilities
+        if claims.freeze == "skip":
+            self.check_skip()
+        if claims.render:
+            self.require(env.render() is not None, "capabilities.render, but render() gives None")
+        if claims.rng == "per_env" and env.num_envs > 1:
+            alone = self.second_row(disturbed=False)
+            beside = self.second_row(disturbed=True)
+            self.require(
+                all(_equal(a, b) for a, b in zip(alone, beside, strict=True)),
+                "capabilities.rng is 'per_env', but a row's trajectory depends on resets of others",
+            )
+
+    def check_skip(self) -> None:
+        """Every other row is stepped; the others stand still, whatever their actions hold."""
+        env = self.env
+        last_obs = _copied(env.reset(seed=self.seed)[0])
+        active = torch.arange(env.num_envs, device=env.device) % 2 == 0
+        clock = env.episode_length_buf.clone()
+        actions = self.random_actions()
+        if actions.dtype.is_floating_point:
+            actions[~active] = torch.nan
+        result = env.step_masked(actions, active)
+        self.check_result(result, last_obs)
+        if self.malformed:
+            return
+        self.require(
+            torch.equal(result[4]["active"], active),
+            "capabilities.freeze is 'skip', but info['active'] is not the mask that was given",
+        )
+        self.require(
+            torch.equal(env.episode_length_buf[~active], clock[~active]),
+            "capabilities.freeze is 'skip', but the clock of rows that were skipped went on",
+        )
+
+    def second_row(self, *, disturbed: bool) -> list[Obs]:
+        """Row 1's observations over some seeded steps, with resets of row 0 meanwhile or not."""
+        env = self.env
+        env.reset(seed=self.seed)
+        self.action_rng = np.random.default_rng(self.seed)
+        seen = []
+        for step in range(12):
+            obs = env.step(self.random_actions())[0]
+            seen.append({name: tensor[1:2].clone() for name, tensor in obs.items()})
+            if disturbed and step % 3 == 0:
+                env.reset(options={"env_ids": [0]})
+            if step == 6:
+                env.reset(options={"env_ids": [1]})
+        return seen
 
     def check_bad_actions(self) -> None:
         good = self.random_actions()
@@ -240,6 +326,11 @@ class _Check(DataRules):
         env = self.env
         limit = env.max_episode_length
         if limit is None:
+            return False
+        try:
+            env.episode_length_buf = env.episode_length_buf.clone()
+        except CapabilityError as error:
+            self.notes.append(f"time limits could not be brought nearer: {error}")
             return False
         ends_in = torch.arange(env.num_envs, device=env.device) * 3 + 2
         ends_in = ends_in.clamp(max=max(2, num_steps - 1))

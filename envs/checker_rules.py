@@ -25,6 +25,8 @@ class DataRules:
             that compare values can't go on.
         num_ended: episodes that ended in the steps that were checked.
         num_inactive: row-steps that were inactive.
+        num_final: final observations that were given.
+        num_final_as_new: of those, the ones that equal the row's new observation.
     """
 
     def __init__(self, env: TorchVectorEnv) -> None:
@@ -34,6 +36,8 @@ class DataRules:
         self.malformed = False
         self.num_ended = 0
         self.num_inactive = 0
+        self.num_final = 0
+        self.num_final_as_new = 0
 
     def require(self, condition: bool | torch.Tensor, message: str) -> bool:
         """Note a violation unless the condition holds."""
@@ -136,7 +140,7 @@ class DataRules:
         elif self.check_vector(info["active"], "info['active']", torch.bool):
             self.check_inactive(~info["active"], obs, reward, ended, last_obs)
         if env.capabilities.final_obs and env.final_obs_enabled:
-            self.check_final_obs(info, ended)
+            self.check_final_obs(info, obs, ended)
         lengths = env.episode_length_buf
         if self.check_vector(lengths, "episode_length_buf", torch.int64):
             self.require(
@@ -165,7 +169,7 @@ class DataRules:
                     f"obs {name!r} of a row that is not active differs from its last one",
                 )
 
-    def check_final_obs(self, info: Info, ended: torch.Tensor) -> None:
+    def check_final_obs(self, info: Info, obs: Obs, ended: torch.Tensor) -> None:
         """Last observations of the episodes that ended in this step."""
         if "final_obs" not in info:
             self.require(
@@ -180,7 +184,13 @@ class DataRules:
                 torch.equal(info["_final_obs"], ended),
                 "info['_final_obs'] is not the mask of the rows that ended",
             )
-        self.check_obs(info["final_obs"], "info['final_obs']")
+        final_obs = info["final_obs"]
+        self.check_obs(final_obs, "info['final_obs']")
+        if self.malformed:
+            return
+        for row in ended.nonzero().squeeze(-1).tolist():
+            self.num_final += 1
+            self.num_final_as_new += all(same(final_obs[name][row], obs[name][row]) for name in obs)
 
     def check_masks(self, info: Info, what: str) -> None:
         """Entries with one value per row are either of all rows or come with their mask."""

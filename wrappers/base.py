@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 else:
     _GymVectorWrapper = gymnasium.vector.VectorWrapper
 
+_CONSTANTS = (
+    "device",
+    "capabilities",
+    "backend_env",
+    "max_episode_length",
+    "step_dt",
+    "is_finite_horizon",
+    "cfg",
+)
+
 WrapperT = TypeVar("WrapperT", bound="VectorWrapper")
 
 
@@ -55,14 +65,13 @@ class VectorWrapper(_GymVectorWrapper, TorchVectorEnv):  # type: ignore[misc]
         super().__init__(env)
         check_order(self, env)
         self._closed = False
-        # Constants of the env, copied once: a stack of properties would be walked at every step.
-        self.device = env.device
-        self.capabilities = env.capabilities
-        self.backend_env = env.backend_env
-        self.max_episode_length = env.max_episode_length
-        self.step_dt = env.step_dt
-        self.is_finite_horizon = env.is_finite_horizon
-        self.cfg = env.cfg
+        # Copied once, since a stack of properties would be walked at every step; what a subclass
+        # defines itself stays.
+        bases = type(self).__mro__
+        own = {name for base in bases[: bases.index(VectorWrapper)] for name in vars(base)}
+        for name in _CONSTANTS:
+            if name not in own:
+                setattr(self, name, getattr(env, name))
 
     @property
     def unwrapped(self) -> TorchVectorEnv:  # type: ignore[override]

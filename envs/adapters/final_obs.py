@@ -32,32 +32,43 @@ class FinalObsHook:
     def __init__(self, backend_env: Any, observe: Callable[[torch.Tensor], Obs]) -> None:
         self._backend_env = backend_env
         self._observe = observe
+        self._hook: Callable[..., Any] | None = None
+        self._hooked_over: Any = None  # another adapter's hook on the same simulator
         self._in_step = False
         self._final_obs: Obs | None = None
         self._ended_mask: torch.Tensor | None = None
 
     @property
     def installed(self) -> bool:
-        """Whether the backend's reset method is hooked now."""
-        return RESET_METHOD in vars(self._backend_env)
+        """Whether the backend's reset method is hooked by this object now."""
+        return self._hook is not None
 
     def install(self) -> None:
         """Hook the backend's reset method."""
         if self.installed:
             return
+        self._hooked_over = vars(self._backend_env).get(RESET_METHOD)
         original = getattr(self._backend_env, RESET_METHOD)
 
         def observe_then_reset(env_ids: Any = None, *args: Any, **kwargs: Any) -> Any:
-            if self._in_step:
+            if self._in_step and self._hook is not None:
                 self._take(env_ids)
             return original(env_ids, *args, **kwargs)
 
+        self._hook = observe_then_reset
         setattr(self._backend_env, RESET_METHOD, observe_then_reset)
 
     def remove(self) -> None:
-        """Give the backend its own reset method back."""
-        if self.installed:
+        """Give the backend back what was there before."""
+        hook, self._hook = self._hook, None
+        # A later adapter of the same simulator may have hooked over this one: then it stays there,
+        # and passes everything through.
+        if hook is None or vars(self._backend_env).get(RESET_METHOD) is not hook:
+            return
+        if self._hooked_over is None:
             delattr(self._backend_env, RESET_METHOD)
+        else:
+            setattr(self._backend_env, RESET_METHOD, self._hooked_over)
 
     def __enter__(self) -> None:
         self._final_obs = self._ended_mask = None

@@ -22,7 +22,8 @@ from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
-from holdstep.envs.observations import batched, flatten_groups, merge_rows, space_of
+from holdstep.envs.last_obs import LastObs
+from holdstep.envs.observations import batched, flatten_groups, space_of
 from holdstep.envs.overrides import apply_overrides
 from holdstep.envs.registry import unknown_env
 from holdstep.errors import CapabilityError, ClosedEnvError, ConfigError, ResetNeededError
@@ -77,7 +78,7 @@ class MjlabEnv(TorchVectorEnv):
         self._action_guard = ActionGuard(self.action_space, self.device)
         self._final_obs = FinalObsHook(backend_env, self._observe_before_reset)
         self._final_obs.install()
-        self._last_obs: Obs | None = None
+        self._last_obs = LastObs()
 
     @property
     def episode_length_buf(self) -> torch.Tensor:
@@ -115,22 +116,21 @@ class MjlabEnv(TorchVectorEnv):
         if env_ids is None:
             with ordinary_tensors():
                 obs, extras = self._env.reset(seed=seed)
-            return self._returned(flatten_groups(obs)), _info(extras)
-        if self._last_obs is None:
+            return self._last_obs.keep(flatten_groups(obs)), _info(extras)
+        if not self._last_obs:
             raise ResetNeededError("The first reset must be of all rows: call reset() first.")
         ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
         if ids.numel() == 0:
-            return {name: value.clone() for name, value in self._last_obs.items()}, {}
+            return self._last_obs.copy(), {}
         with ordinary_tensors():
             obs, extras = self._env.reset(seed=seed, env_ids=ids)
         mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         mask[ids] = True
-        merged = merge_rows(mask, flatten_groups(obs), self._last_obs)
-        return self._returned(merged), _info(extras)
+        return self._last_obs.merged(mask, flatten_groups(obs)), _info(extras)
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Advance every row by one control step (``decimation`` physics steps)."""
-        if self._last_obs is None:
+        if not self._last_obs:
             self._check_open()
             raise ResetNeededError("Call reset() before the first step().")
         actions = self._action_guard.check(actions)
@@ -141,7 +141,7 @@ class MjlabEnv(TorchVectorEnv):
             info["log"] = extras["log"]
         info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self._final_obs.add_to(info)
-        returned_obs = self._returned(flatten_groups(obs))
+        returned_obs = self._last_obs.keep(flatten_groups(obs))
         return returned_obs, reward.clone(), terminated.clone(), truncated.clone(), info
 
     def render(self) -> Any:
@@ -173,17 +173,8 @@ class MjlabEnv(TorchVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Unhook and close the simulator."""
         self._final_obs.remove()
-        self._last_obs = None
+        self._last_obs.clear()
         self._env.close()
-
-    def _returned(self, obs: Obs) -> Obs:
-        # The caller may edit what it gets (TorchRL does), and a later reset of some rows returns
-        # the other rows' observations again, so those are kept separately: one launch on a GPU.
-        if self._last_obs is None:
-            with torch.inference_mode(False):
-                self._last_obs = {name: torch.empty_like(value) for name, value in obs.items()}
-        torch._foreach_copy_(list(self._last_obs.values()), list(obs.values()))
-        return obs
 
     def _check_open(self) -> None:
         if self.closed:

@@ -73,13 +73,18 @@ def render(lines: Iterable[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
-def write() -> Path:
-    """Write the page from what is on disk; returns its path."""
+def lines_on_disk() -> list[dict[str, Any]]:
+    """All lines in docs/benchmarks/."""
     lines = []
     for file in sorted((DOCS / "benchmarks").glob("*.jsonl")):
         lines += [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return lines
+
+
+def write() -> Path:
+    """Write the page from what is on disk; returns its path."""
     page = DOCS / "benchmarks.md"
-    page.write_text(render(lines), encoding="utf-8")
+    page.write_text(render(lines_on_disk()), encoding="utf-8")
     return page
 
 

@@ -1,12 +1,14 @@
 """The checker passes on good envs, and finds every violation that is planted."""
 
+import dataclasses
+
 import gymnasium
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from holdstep.envs import check_vector_env, make
-from holdstep.errors import ContractViolationError
+from holdstep.envs import adapt, check_vector_env, make
+from holdstep.errors import ConfigError, ContractViolationError
 from holdstep.wrappers import VectorWrapper
 
 
@@ -24,6 +26,24 @@ def test_good_envs_pass_bare_and_wrapped(env_id):
     assert report.num_steps == 80
     check_vector_env(env, close=True)
     assert env.closed
+
+
+def test_what_an_env_refuses_is_noted_and_not_a_violation():
+    """Gymnasium's statistics wrapper can't follow resets of some rows, so the adapter refuses."""
+    vector = gymnasium.make_vec(
+        "CartPole-v1",
+        num_envs=3,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+    )
+    env = adapt(gymnasium.wrappers.vector.RecordEpisodeStatistics(vector))
+    report = check_vector_env(env, close=True)
+    assert any("reset of some rows: refused" in note for note in report.notes)
+
+
+def test_at_least_one_step_is_needed():
+    with pytest.raises(ConfigError, match="at least 1"):
+        check_vector_env(good_env(), num_steps=0)
 
 
 def test_what_could_not_be_checked_is_said():
@@ -220,6 +240,78 @@ class ClipsTheCallersActions(Broken):
         return super().step(actions.clamp_(-0.1, 0.1))
 
 
+class EndedRowsGoOn(Broken):
+    def spoil(self, obs, reward, terminated, truncated, info):
+        ended = (terminated | truncated)[:, None]
+        obs = {k: torch.where(ended, info["final_obs"][k], v) for k, v in obs.items()}
+        return obs, reward, terminated, truncated, info
+
+
+class FinalObsOfTheNextEpisode(Broken):
+    def spoil(self, obs, reward, terminated, truncated, info):
+        info["final_obs"] = {k: v.clone() for k, v in obs.items()}
+        return obs, reward, terminated, truncated, info
+
+
+class PartialResetOfTheClockOnly(Broken):
+    def reset(self, *, seed=None, options=None):
+        if options is None:
+            obs, info = super().reset(seed=seed)
+            self.last_obs = {k: v.clone() for k, v in obs.items()}
+            return obs, info
+        clock = self.episode_length_buf.clone()
+        clock[options["env_ids"]] = 0
+        self.episode_length_buf = clock
+        return {k: v.clone() for k, v in self.last_obs.items()}, {}
+
+    def spoil(self, obs, reward, terminated, truncated, info):
+        self.last_obs = {k: v.clone() for k, v in obs.items()}
+        return obs, reward, terminated, truncated, info
+
+
+class SkipIsClaimedOnly(Broken):
+    def step_masked(self, actions, active_mask):
+        return self.step(torch.nan_to_num(actions))
+
+
+class RenderIsClaimedOnly(Broken):
+    def __init__(self, env):
+        super().__init__(env)
+        self.capabilities = dataclasses.replace(env.capabilities, freeze="none", render=True)
+
+    def render(self):
+        return None
+
+
+class RowsShareTheirNoise(Broken):
+    """What a simulator with one random stream would do if it claimed a stream per row."""
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.generator = torch.Generator().manual_seed(seed)
+        if options is not None:
+            torch.rand(1, generator=self.generator)
+        return super().reset(seed=seed, options=options)
+
+    def spoil(self, obs, reward, terminated, truncated, info):
+        noise = torch.rand(4, 1, generator=self.generator) * 1e-3
+        return obs | {"policy": obs["policy"] + noise}, reward, terminated, truncated, info
+
+    def step_masked(self, actions, active_mask):
+        return self.env.step_masked(actions, active_mask)
+
+
+class StepRaises(Broken):
+    def spoil(self, obs, reward, terminated, truncated, info):
+        raise KeyError("oops")
+
+
+class NoCapabilities(Broken):
+    def __init__(self, env):
+        super().__init__(env)
+        self.capabilities = None
+
+
 class WrongAutoresetMode(Broken):
     def __init__(self, env):
         super().__init__(env)
@@ -269,6 +361,14 @@ class SwallowsBadActions(Broken):
         (ClipsTheCallersActions, "changed the actions that it was given"),
         (WrongAutoresetMode, "NEXT_STEP.*not AutoresetMode.SAME_STEP"),
         (ModeIsAString, "'SameStep', not AutoresetMode"),
+        (EndedRowsGoOn, r"equal info\['final_obs'\]: either the rows are not restarted"),
+        (FinalObsOfTheNextEpisode, r"final_obs is of the next episode"),
+        (PartialResetOfTheClockOnly, "leaves their observations as they were"),
+        (SkipIsClaimedOnly, "'skip', but info.*is not the mask that was given"),
+        (RenderIsClaimedOnly, r"render\(\) gives None"),
+        (RowsShareTheirNoise, "'per_env', but a row's trajectory depends on resets of others"),
+        (StepRaises, "stepping raises KeyError"),
+        (NoCapabilities, "capabilities is None, no Capabilities"),
         (SwallowsBadActions, "actions of a wrong shape"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -125,6 +125,19 @@ def test_stepping_some_rows_never_bypasses_a_wrapper(env):
         ScalesReward(env).step_masked(torch.zeros(3, 1), mask)
 
 
+def test_what_a_subclass_defines_is_not_overwritten(env):
+    class Shorter(VectorWrapper):
+        max_episode_length = 7
+
+        @property
+        def step_dt(self):
+            return self.env.step_dt * 2
+
+    wrapper = VectorWrapper(Shorter(env))
+    assert wrapper.max_episode_length == 7
+    assert wrapper.step_dt == env.step_dt * 2
+
+
 def test_find_wrapper_gives_the_outermost_of_a_type(env):
     class Mine(VectorWrapper):
         pass

@@ -21,7 +21,8 @@ from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
-from holdstep.envs.observations import batched, merge_rows
+from holdstep.envs.last_obs import LastObs
+from holdstep.envs.observations import batched
 from holdstep.errors import CapabilityError, ClosedEnvError, ConfigError, ResetNeededError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class IsaacLabEnv(TorchVectorEnv):
         self._action_guard = ActionGuard(self.action_space, self.device)
         self._final_obs = FinalObsHook(workflow.core, lambda _: workflow.observe_without_trace())
         self._final_obs.install()
-        self._last_obs: Obs | None = None
+        self._last_obs = LastObs()
         self.closed = False
 
     @property
@@ -122,26 +123,28 @@ class IsaacLabEnv(TorchVectorEnv):
             with ordinary_tensors():
                 obs, extras = self._env.reset(seed=seed)
                 new_obs = owned_obs(obs)
-                if self._last_obs is None:
+                first = not self._last_obs
+                self._last_obs.keep(new_obs)
+                if first:
                     self._correct_observation_space(new_obs)
         else:
-            if self._last_obs is None:
+            if not self._last_obs:
                 raise ResetNeededError("The first reset must be of all rows: call reset() first.")
             ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
             if ids.numel() == 0:
-                return self._returned(self._last_obs), {}
+                return self._last_obs.copy(), {}
             mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
             mask[ids] = True
             others = (~mask).nonzero().squeeze(-1)
             with ordinary_tensors():
                 obs, extras = self._workflow.reset_rows(ids.to(self._env_ids_dtype), others, seed)
-                new_obs = merge_rows(mask, obs, self._last_obs)
+                new_obs = self._last_obs.merged(mask, obs)
         info = {key: owned(value) for key, value in extras.items() if key != "log"}
-        return self._returned(new_obs), info
+        return new_obs, info
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Advance every row by one control step (``decimation`` physics steps)."""
-        if self._last_obs is None:
+        if not self._last_obs:
             self._check_open()
             raise ResetNeededError("Call reset() before the first step().")
         actions = self._action_guard.check(actions)
@@ -153,7 +156,7 @@ class IsaacLabEnv(TorchVectorEnv):
             info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
             self._final_obs.add_to(info)
             return (
-                self._returned(owned_obs(obs)),
+                self._last_obs.keep(owned_obs(obs)),
                 owned_vector(reward, torch.float32, self.device),
                 owned_vector(terminated, torch.bool, self.device),
                 owned_vector(truncated, torch.bool, self.device),
@@ -175,18 +178,12 @@ class IsaacLabEnv(TorchVectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Unhook and close the simulator; Isaac Sim itself runs on until the process ends."""
         self._final_obs.remove()
-        self._last_obs = None
+        self._last_obs.clear()
         self._env.close()
 
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedEnvError("The env is closed. Make a new one.")
-
-    def _returned(self, obs: Obs) -> Obs:
-        # The caller may edit what it gets, and a later reset of some rows returns the other rows'
-        # observations again, so those are kept separately.
-        self._last_obs = {name: tensor.clone() for name, tensor in obs.items()}
-        return dict(obs)
 
     def _set_observation_space(self, space: gymnasium.spaces.Dict) -> None:
         self.single_observation_space = space

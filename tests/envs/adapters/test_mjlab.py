@@ -192,6 +192,38 @@ def test_adapt_takes_an_env_that_the_user_built():
     simulator.close()
 
 
+def test_a_simulator_that_is_adapted_twice_serves_both():
+    """A notebook's cell that is run again."""
+    first = make_mjlab(CARTPOLE, num_envs=2, seed=0)
+    simulator = first.backend_env
+    second = adapt(simulator)
+    for env in (second, first):
+        env.reset()
+        env.episode_length_buf = torch.full((2,), env.max_episode_length)
+        assert "final_obs" in env.step(torch.zeros(2, 1))[4]
+    first.final_obs_enabled = False
+    second.reset()
+    second.episode_length_buf = torch.full((2,), second.max_episode_length)
+    assert "final_obs" in second.step(torch.zeros(2, 1))[4]
+    second.close()
+    assert "_reset_idx" not in vars(simulator) or not first.final_obs_enabled
+
+
+def test_views_and_numpy_wrappers_are_not_adapted():
+    import gymnasium
+
+    from holdstep.envs import RslRlVecEnv
+
+    env = make_mjlab(CARTPOLE, num_envs=2, seed=0)
+    with silenced():
+        view = RslRlVecEnv(env)
+    with pytest.raises(ConfigError, match="RL library's view"):
+        adapt(view)
+    with pytest.raises(ConfigError, match="around a holdstep env already"):
+        adapt(gymnasium.vector.VectorWrapper(env))
+    env.close()
+
+
 def test_bad_arguments_say_what_to_do():
     pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
     with pytest.raises(UnknownEnvError, match="Did you mean: Mjlab-Cartpole-Balance"):
