@@ -169,7 +169,7 @@ def test_nan_actions_are_refused(cartpole):
         cartpole.step(torch.tensor([[0.0], [torch.nan], [0.0], [0.0]]))
 
 
-def test_adapt_takes_an_env_that_the_user_built():
+def test_adapt_takes_an_env_that_the_user_built(monkeypatch):
     pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
     from mjlab.envs import ManagerBasedRlEnv
     from mjlab.tasks.registry import load_env_cfg
@@ -181,8 +181,11 @@ def test_adapt_takes_an_env_that_the_user_built():
     env = adapt(simulator)
     assert env.backend_env is simulator
     assert adapt(env) is env
-    with pytest.raises(ConfigError, match="runs on cpu"):
-        adapt(simulator, device="meta")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "device_count", lambda: 1)
+        with pytest.raises(ConfigError, match="runs on cpu"):
+            adapt(simulator, device="cuda:0")
     env.close()
     cfg.auto_reset = False
     with silenced():
@@ -202,11 +205,13 @@ def test_a_simulator_that_is_adapted_twice_serves_both():
         env.episode_length_buf = torch.full((2,), env.max_episode_length)
         assert "final_obs" in env.step(torch.zeros(2, 1))[4]
     first.final_obs_enabled = False
+    first.reset()
+    first.episode_length_buf = torch.full((2,), first.max_episode_length)
+    assert "final_obs" not in first.step(torch.zeros(2, 1))[4]
     second.reset()
     second.episode_length_buf = torch.full((2,), second.max_episode_length)
     assert "final_obs" in second.step(torch.zeros(2, 1))[4]
     second.close()
-    assert "_reset_idx" not in vars(simulator) or not first.final_obs_enabled
 
 
 def test_views_and_numpy_wrappers_are_not_adapted():
