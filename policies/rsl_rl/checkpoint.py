@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from holdstep.errors import CheckpointError
+from holdstep.policies.rsl_rl.run_dir import RunDir
 
 
 def load_checkpoint(path: str | Path, *, device: str | torch.device = "cpu") -> dict[str, Any]:
@@ -33,14 +34,17 @@ def load_checkpoint(path: str | Path, *, device: str | torch.device = "cpu") -> 
         raise CheckpointError(f"There is no checkpoint at {path}.{_beside(path)}")
     try:
         loaded = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # torch's readers raise anything (KeyError, IndexError) on garbage
+        refused = _refused(error)
+        if refused is None:
+            raise CheckpointError(
+                f"{path} is no torch checkpoint, or is damaged: {_reason(error)}"
+            ) from error
         raise CheckpointError(
             f"{path} was refused: it holds more than weights, and loading it could run code. "
-            f"{_reason(error)} If you wrote the file yourself, save plain tensors, numbers and "
+            f"{refused} If you wrote the file yourself, save plain tensors, numbers and "
             "strings only (rsl_rl's `infos`, too)."
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path} is no torch checkpoint, or is damaged: {error}") from error
     if not isinstance(loaded, dict):
         raise CheckpointError(
             f"{path} holds a {type(loaded).__name__}, not the dictionary that rsl_rl saves."
@@ -48,22 +52,56 @@ def load_checkpoint(path: str | Path, *, device: str | torch.device = "cpu") -> 
     return loaded
 
 
-def latest_checkpoint(run_dir: str | Path) -> Path:
+def find_checkpoint(path: str | Path, *, env_id: str) -> Path:
+    """The checkpoint that a path means, looked at before anything is built for it.
+
+    Args:
+        path: a ``model_*.pt`` file, a run's folder (its latest checkpoint), or an experiment's (of
+            its newest run on this task).
+        env_id: the task that it is for.
+
+    Raises:
+        CheckpointError: there is none, it can't be read, or it was trained on another task.
+    """
+    path = Path(path)
+    file = latest_checkpoint(path, env_id=env_id) if path.is_dir() else path
+    trained_on = RunDir.of_checkpoint(file).read_env_id()
+    if trained_on not in (None, env_id):
+        raise CheckpointError(f"{file} was trained on {trained_on!r}, not on {env_id!r}.")
+    load_checkpoint(file)
+    return file
+
+
+def latest_checkpoint(run_dir: str | Path, *, env_id: str | None = None) -> Path:
     """The checkpoint of the highest iteration in a run's folder.
 
     Args:
         run_dir: a run's folder, or an experiment's, of which the newest run with a checkpoint is
             taken (runs are named after their time).
+        env_id: of an experiment's folder, leave out runs that were trained on another task: tasks
+            of different backends may share a name, and so a folder.
 
     Raises:
         CheckpointError: there is none.
     """
     run_dir = Path(run_dir)
     folders = [run_dir, *sorted((path for path in run_dir.glob("*/")), reverse=True)]
+    others: set[str] = set()
     for folder in folders:
         checkpoints = sorted(folder.glob("model_*.pt"), key=_iteration)
-        if checkpoints:
-            return checkpoints[-1]
+        if not checkpoints:
+            continue
+        if env_id is not None and folder is not run_dir:
+            trained_on = RunDir(folder).read_env_id()
+            if trained_on not in (None, env_id):
+                others.add(str(trained_on))
+                continue
+        return checkpoints[-1]
+    if others:
+        raise CheckpointError(
+            f"No run in {run_dir} was trained on {env_id!r}; those there were trained on "
+            f"{', '.join(sorted(others))}."
+        )
     raise CheckpointError(f"There is no model_*.pt in {run_dir}, nor in a folder in it.")
 
 
@@ -77,8 +115,14 @@ def _beside(path: Path) -> str:
     return f" Beside it lie: {', '.join(there)}." if there else ""
 
 
-def _reason(error: pickle.UnpicklingError) -> str:
-    """Torch's sentence about what it refused, without its advice to load the file unsafely."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    named = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
-    return named[0] if named else "torch.load(weights_only=True) could not read it."
+def _refused(error: Exception) -> str | None:
+    """Torch's sentence about the object that it would have had to import; None if that's not it."""
+    found = re.search(r"[^\n]*\bGLOBAL \w[^\n]*", str(error))
+    return found[0].strip() if found else None
+
+
+def _reason(error: Exception) -> str:
+    """One line, without torch's advice to load the file unsafely."""
+    text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__

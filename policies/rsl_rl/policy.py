@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from holdstep.errors import CheckpointError
+from holdstep.policies.rsl_rl.checkpoint import find_checkpoint
 from holdstep.policies.rsl_rl.run_dir import RunDir
-from holdstep.policies.rsl_rl.runner import make_runner
-from holdstep.policies.rsl_rl.task_config import runner_class, runner_config
+from holdstep.policies.rsl_rl.runner import explain_misfit, make_runner
+from holdstep.policies.rsl_rl.task_config import runner_class
+from holdstep.policies.rsl_rl.trained_config import trained_config
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import Obs
@@ -36,31 +37,22 @@ class RslRlPolicy:
         """Load a checkpoint for an env.
 
         The network's shape comes from the settings beside the checkpoint (``params/agent.yaml``, as
-        ``holdstep train`` writes), else from the task's own configuration.
+        ``holdstep train`` writes), else from the task's own configuration. Neither file can make
+        it import anything, see :func:`~holdstep.policies.rsl_rl.trained_config.trained_config`.
 
         Args:
-            checkpoint: a ``model_*.pt`` file.
+            checkpoint: a ``model_*.pt`` file, or a run's folder for its latest.
             view: the rsl_rl view of the env that the policy will act in.
             env_id: the id that the env was made by.
 
         Raises:
             CheckpointError: the file can't be used, was trained on another task, or doesn't fit.
         """
-        run_dir = RunDir.of_checkpoint(checkpoint)
-        trained_on = run_dir.read_env_id()
-        if trained_on not in (None, env_id):
-            raise CheckpointError(f"{checkpoint} was trained on {trained_on!r}, not on {env_id!r}.")
-        config = run_dir.read_agent() or runner_config(env_id, view.env)
-        try:
+        file = find_checkpoint(checkpoint, env_id=env_id)
+        config = trained_config(RunDir.of_checkpoint(file), env_id=env_id, env=view.env)
+        with explain_misfit(file, env_id):
             runner = make_runner(view, config, base=runner_class(env_id), quiet=True)
-            runner.load(str(checkpoint), load_cfg={"actor": True})
-        except CheckpointError:
-            raise
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise CheckpointError(
-                f"{checkpoint} doesn't fit the policy of {env_id!r}: {error} Was it trained on "
-                "another task, or with other network settings?"
-            ) from error
+            runner.load(str(file), load_cfg={"actor": True})
         actor = runner.get_inference_policy(device=str(view.device))
         return cls(actor, num_envs=view.num_envs, clip_actions=view.clip_actions)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from holdstep.errors import CheckpointError
@@ -37,9 +39,13 @@ class RunDir:
 
     @classmethod
     def create(cls, root: str | Path, experiment: str, run_name: str = "") -> RunDir:
-        """A new folder, named after the time, under ``root/experiment``."""
+        """A new folder, named after the time, under ``root/experiment``.
+
+        In both names, what is awkward in a path (a slash, a colon, a space) becomes ``_``.
+        """
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        base = Path(root) / experiment / (f"{stamp}_{run_name}" if run_name else stamp)
+        name = f"{stamp}_{_path_part(run_name)}" if run_name else stamp
+        base = Path(root) / (_path_part(experiment) or "experiment") / name
         path, attempt = base, 1
         while True:
             try:
@@ -59,7 +65,7 @@ class RunDir:
         """Write the settings of the run, with the versions of what it ran on."""
         with_versions = dict(run) | {"versions": _versions()}
         for name, settings in (("run", with_versions), ("agent", agent)):
-            text = yaml.safe_dump(_plain(settings), sort_keys=False)
+            text = yaml.safe_dump(as_plain(settings), sort_keys=False)
             (self.path / "params" / f"{name}.yaml").write_text(text, encoding="utf-8")
 
     def read_env_id(self) -> str | None:
@@ -75,7 +81,11 @@ class RunDir:
         file = self.path / "params" / f"{name}.yaml"
         if not file.is_file():
             return None
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        try:
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"{file} is no YAML, or is damaged: {reason}") from error
         if not isinstance(loaded, dict):
             raise CheckpointError(f"{file} holds no settings; it should be a mapping.")
         return loaded
@@ -104,12 +114,29 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _plain(value: Any) -> Any:
-    """Settings as YAML's own types; what has none is written as its name."""
+def _path_part(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name).strip(".")
+
+
+def as_plain(value: Any) -> Any:
+    """Settings as YAML's own types; classes and functions as ``module:qualname``.
+
+    >>> as_plain({"class_name": dict, "init_std": np.float32(0.5), "hidden_dims": (64, 64)})
+    {'class_name': 'builtins:dict', 'init_std': 0.5, 'hidden_dims': [64, 64]}
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
+        return [as_plain(item) for item in value]
+    if value is None or isinstance(value, bool):
         return value
-    return getattr(value, "__qualname__", None) or str(value)
+    if isinstance(value, str):
+        return str.__str__(value)  # an enum's member is a str, too, but YAML has no such type
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    qualname = getattr(value, "__qualname__", None)
+    return str(value) if qualname is None else f"{value.__module__}:{qualname}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
+from holdstep.errors import CheckpointError, HoldstepError
 from holdstep.policies.rsl_rl.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
@@ -118,6 +120,30 @@ def make_runner(
     if on_iteration is not None or quiet:
         _report_iterations(runner, on_iteration, quiet)
     return runner
+
+
+REFUSALS = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, ImportError)
+"""What rsl_rl and torch raise on settings and weights that don't fit: they check little."""
+
+
+@contextlib.contextmanager
+def explain_misfit(checkpoint: str | Path, env_id: str) -> Iterator[None]:
+    """Turn what rsl_rl and torch raise while a checkpoint is loaded into a ``CheckpointError``."""
+    try:
+        yield
+    except HoldstepError:
+        raise
+    except REFUSALS as error:
+        raise CheckpointError(
+            f"{checkpoint} doesn't fit the policy of {env_id!r}: {describe(error)} Was it trained "
+            "on another task, or with other network settings?"
+        ) from error
+
+
+def describe(error: Exception) -> str:
+    """An error as one sentence; a ``KeyError``, for one, is only a name."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def _report_iterations(

@@ -24,8 +24,16 @@ def runner_config(env_id: str, env: TorchVectorEnv) -> dict[str, Any]:
         env: the env; its observation groups are needed where there is no configuration.
 
     Raises:
-        ConfigError: the task registers no rsl_rl configuration.
+        ConfigError: the task registers no rsl_rl configuration, or it's not clear which
+            observations the policy sees.
     """
+    config = registered_config(env_id, env)
+    decide_obs_groups(config, env)
+    return config
+
+
+def registered_config(env_id: str, env: TorchVectorEnv) -> dict[str, Any]:
+    """:func:`runner_config` before overrides: ``obs_groups`` may have None where undecided."""
     prefix, _, name = env_id.partition(":")
     if prefix == "mjlab":
         from holdstep.envs.adapters.mjlab import task_registry
@@ -42,7 +50,7 @@ def runner_config(env_id: str, env: TorchVectorEnv) -> dict[str, Any]:
         config = asdict(registered) if is_dataclass(registered) else dict(registered)
     else:
         config = small_ppo(env)
-        config["experiment_name"] = name.lower().replace("/", "_")
+        config["experiment_name"] = name.lower()
     # The tasks' own configurations log to a paid service by default, and upload to it.
     config["logger"] = "tensorboard"
     config["upload_model"] = False
@@ -71,20 +79,14 @@ def runner_class(env_id: str) -> type:
 def small_ppo(env: TorchVectorEnv) -> dict[str, Any]:
     """PPO with two hidden layers, for envs that come without a configuration.
 
-    The actor sees the group ``policy`` (or ``actor``), the critic ``critic`` where there is one.
-
-    Raises:
-        ConfigError: the env has several groups and none of these names.
+    The actor sees the group ``policy`` (or ``actor``, or the only one), the critic ``critic`` where
+    there is one. Where it's not clear, ``obs_groups`` has None.
     """
     groups = list(env.single_observation_space.spaces)
     actor: str | None = next((name for name in ("policy", "actor") if name in groups), None)
-    if actor is None:
-        if len(groups) != 1:
-            raise ConfigError(
-                f"The env's observation groups are {groups}, so that it is not clear which one the "
-                "policy sees. Name it with --set agent.obs_groups.actor=[GROUP]."
-            )
+    if actor is None and len(groups) == 1:
         actor = groups[0]
+    critic = "critic" if "critic" in groups else actor
     model = {"class_name": "MLPModel", "hidden_dims": [64, 64], "activation": "elu"}
     return {
         "class_name": "OnPolicyRunner",
@@ -95,7 +97,10 @@ def small_ppo(env: TorchVectorEnv) -> dict[str, Any]:
         "experiment_name": "holdstep",
         "run_name": "",
         "clip_actions": None,
-        "obs_groups": {"actor": [actor], "critic": ["critic" if "critic" in groups else actor]},
+        "obs_groups": {
+            "actor": None if actor is None else [actor],
+            "critic": None if critic is None else [critic],
+        },
         "actor": model
         | {
             "obs_normalization": True,
@@ -123,6 +128,51 @@ def small_ppo(env: TorchVectorEnv) -> dict[str, Any]:
             "rnd_cfg": None,
         },
     }
+
+
+def decide_obs_groups(config: dict[str, Any], env: TorchVectorEnv) -> None:
+    """Let a critic without observation groups see the actor's, in place.
+
+    Raises:
+        ConfigError: the actor has none.
+    """
+    groups = config.get("obs_groups")
+    if not isinstance(groups, dict):
+        return
+    if "actor" in groups and groups["actor"] is None:
+        raise ConfigError(
+            f"The env's observation groups are {list(env.single_observation_space.spaces)}, so "
+            "that it is not clear which one the policy sees. Name it with --set "
+            "agent.obs_groups.actor=[GROUP]."
+        )
+    if "critic" in groups and groups["critic"] is None:
+        groups["critic"] = groups["actor"]
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Refuse values that rsl_rl would stumble over late, or not at all.
+
+    Raises:
+        ConfigError: which value, and what it must be.
+    """
+    for name in ("actor", "critic", "algorithm", "obs_groups"):
+        if name in config and not isinstance(config[name], dict):
+            raise ConfigError(
+                f"agent.{name} is a group of settings and can't be set to {config[name]!r}; set "
+                f"one of them: --set agent.{name}.NAME=VALUE."
+            )
+    for name, groups in config.get("obs_groups", {}).items():
+        if not isinstance(groups, list | tuple):
+            raise ConfigError(f"agent.obs_groups.{name} must be a list, got {groups!r}.")
+    for name in ("num_steps_per_env", "max_iterations", "save_interval"):
+        value = config.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"agent.{name} must be a whole number from 1 on, got {value!r}.")
+    clip = config.get("clip_actions")
+    if clip is not None and (
+        isinstance(clip, bool) or not isinstance(clip, int | float) or not clip > 0
+    ):
+        raise ConfigError(f"agent.clip_actions must be a positive number or null, got {clip!r}.")
 
 
 def _drop_unset_model_options(config: dict[str, Any]) -> None:

@@ -12,11 +12,22 @@ import torch
 
 from holdstep.envs.overrides import apply_overrides
 from holdstep.envs.registry import make
-from holdstep.errors import ConfigError
-from holdstep.policies.rsl_rl.checkpoint import latest_checkpoint, load_checkpoint
+from holdstep.errors import CheckpointError, ConfigError, HoldstepError
+from holdstep.policies.rsl_rl.checkpoint import find_checkpoint, latest_checkpoint
 from holdstep.policies.rsl_rl.run_dir import RunDir
-from holdstep.policies.rsl_rl.runner import Iteration, make_runner
-from holdstep.policies.rsl_rl.task_config import runner_class, runner_config
+from holdstep.policies.rsl_rl.runner import (
+    REFUSALS,
+    Iteration,
+    describe,
+    explain_misfit,
+    make_runner,
+)
+from holdstep.policies.rsl_rl.task_config import (
+    check_config,
+    decide_obs_groups,
+    registered_config,
+    runner_class,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +42,7 @@ class TrainingSettings:
         iterations: iterations to train for; None takes the task's own number.
         log_root: the run's folder is made under ``log_root/experiment``.
         run_name: appended to the run's folder.
-        resume: a checkpoint, or a run's folder (its latest one), to go on from.
+        resume: a checkpoint, or a run's folder (its latest one), to go on from; of the same task.
         env_overrides: settings of the env by dotted path.
         agent_overrides: settings of the runner by dotted path.
         quiet: keep rsl_rl's own printing off the terminal.
@@ -42,9 +53,9 @@ class TrainingSettings:
     device: str | None = None
     seed: int = 42
     iterations: int | None = None
-    log_root: Path = Path("runs")
+    log_root: str | Path = Path("runs")
     run_name: str = ""
-    resume: Path | None = None
+    resume: str | Path | None = None
     env_overrides: Mapping[str, Any] = field(default_factory=dict)
     agent_overrides: Mapping[str, Any] = field(default_factory=dict)
     quiet: bool = True
@@ -86,7 +97,12 @@ def train(
 
     rank = int(os.getenv("RANK", "0"))
     seed = settings.seed + rank
-    resume = _resume_file(settings.resume)
+    # A bad file is reported before a simulator is built, which takes long.
+    resume = (
+        None
+        if settings.resume is None
+        else find_checkpoint(settings.resume, env_id=settings.env_id)
+    )
     torch.manual_seed(seed)
     env = make(
         settings.env_id,
@@ -96,10 +112,12 @@ def train(
         **settings.env_overrides,
     )
     try:
-        config = runner_config(settings.env_id, env)
+        config = registered_config(settings.env_id, env)
         config["seed"] = seed
         config["run_name"] = settings.run_name
         apply_overrides(config, settings.agent_overrides)
+        decide_obs_groups(config, env)
+        check_config(config)
         iterations = (
             settings.iterations if settings.iterations is not None else config["max_iterations"]
         )
@@ -119,16 +137,29 @@ def train(
                 on_iteration(iteration)
 
         view = RslRlVecEnv(env, clip_actions=config.get("clip_actions"))
-        runner = make_runner(
-            view,
-            config,
-            base=runner_class(settings.env_id),
-            log_dir=str(run_dir.path) if run_dir is not None else None,
-            on_iteration=record,
-            quiet=settings.quiet,
-        )
+        try:
+            runner = make_runner(
+                view,
+                config,
+                base=runner_class(settings.env_id),
+                log_dir=str(run_dir.path) if run_dir is not None else None,
+                on_iteration=record,
+                quiet=settings.quiet,
+            )
+        except HoldstepError:
+            raise
+        except REFUSALS as error:
+            raise ConfigError(
+                f"rsl_rl can't train {settings.env_id!r} with these settings: {describe(error)}"
+            ) from error
         if resume is not None:
-            runner.load(str(resume))
+            with explain_misfit(resume, settings.env_id):
+                runner.load(str(resume))
+            if not isinstance(runner.current_learning_iteration, int):
+                raise CheckpointError(
+                    f"{resume} doesn't say how many iterations it had: its `iter` is "
+                    f"{runner.current_learning_iteration!r}."
+                )
             # The checkpoint has the number of the last iteration that was done; rsl_rl would give
             # the next one the same number.
             runner.current_learning_iteration += 1
@@ -141,14 +172,6 @@ def train(
             torch.distributed.destroy_process_group()
     checkpoint = latest_checkpoint(run_dir.path) if run_dir is not None else None
     return TrainingResult(run_dir=run_dir, checkpoint=checkpoint, iterations=tuple(done))
-
-
-def _resume_file(resume: Path | None) -> Path | None:
-    if resume is None:
-        return None
-    file = latest_checkpoint(resume) if resume.is_dir() else resume
-    load_checkpoint(file)  # a bad file is reported before a simulator is built, which takes long
-    return file
 
 
 def device_of_rank(device: str | None) -> str | None:

@@ -1,15 +1,19 @@
 """The command line as a user calls it: real processes."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from holdstep import envs
+from holdstep.cli import main
 from holdstep.cli.settings import parse_settings
 from holdstep.errors import ConfigError
 
+TRAIN = ("train", "holdstep:CartPole", "--device", "cpu", "--num-envs", "2", "--iterations", "1")
 COMMANDS = ("envs", "check", "train", "play", "doctor")
 
 
@@ -89,6 +93,11 @@ def test_check_exits_with_1_on_violations(tmp_path):
         (["train", "holdstep:CartPole", "--device", "cpu", "--set", "agent.gama=1"], "no setting"),
         (["play", "holdstep:CartPole", "--checkpoint", "no.pt"], "no checkpoint at no.pt"),
         (["train", "holdstep:CartPole", "--resume", "no.pt"], "no checkpoint at no.pt"),
+        ([*TRAIN, "--set", "agent.clip_actions=abc"], "clip_actions"),
+        ([*TRAIN, "--set", "agent.actor.hidden_dims=64"], "hidden_dims|rsl_rl can't train"),
+        ([*TRAIN, "--set", "agent.algorithm=x"], "algorithm"),
+        ([*TRAIN, "--set", "agent.num_steps_per_env=0"], "num_steps_per_env"),
+        ([*TRAIN, "--log-root", "/proc/x"], "/proc/x"),
     ],
 )
 def test_errors_are_one_line_that_says_what_to_do(arguments, message, tmp_path):
@@ -98,8 +107,85 @@ def test_errors_are_one_line_that_says_what_to_do(arguments, message, tmp_path):
     )  # fmt: skip
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("error: ")
-    assert message in done.stderr
+    assert re.search(message, done.stderr)
     assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--checkpoint", "no.pt"], "no checkpoint at no.pt"),
+        (["--checkpoint", "."], "There is no model_"),
+        (["--checkpoint", "model_0.pt", "--video", "out.gif"], "must end in .mp4"),
+        (["--checkpoint", "model_0.pt", "--max-steps", "0"], "--max-steps must be at least 1"),
+        (["--checkpoint", "model_0.pt", "--max-steps", "-5"], "--max-steps must be at least 1"),
+        (["--checkpoint", "model_0.pt"], "no torch checkpoint"),
+    ],
+)
+def test_play_looks_at_its_arguments_before_it_builds(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("rsl_rl", reason="the extra 'rsl-rl' is not installed")
+    monkeypatch.chdir(tmp_path)
+    if "model_0.pt" in arguments:
+        Path("model_0.pt").write_text("no weights")
+
+    def make(*args, **kwargs):
+        raise AssertionError("built")
+
+    monkeypatch.setattr("holdstep.envs.make", make)
+    assert main(["play", "holdstep:CartPole", "--device", "cpu", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_ranks_play_with_seeds_of_their_own(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("rsl_rl", reason="the extra 'rsl-rl' is not installed")
+    from holdstep.policies import episodes
+
+    common = ["holdstep:CartPole", "--device", "cpu", "--num-envs", "2"]
+    short = ["--iterations", "1", "--set", "agent.num_steps_per_env=8"]
+    assert main(["train", *common, *short, "--log-root", str(tmp_path)]) == 0
+    seeds = []
+    play_first_episodes, make = episodes.play_first_episodes, envs.make
+
+    def play_and_note(*args, seed, **kwargs):
+        seeds.append(seed)
+        return play_first_episodes(*args, seed=seed, **kwargs)
+
+    def make_and_note(*args, seed, **kwargs):
+        seeds.append(seed)
+        return make(*args, seed=seed, **kwargs)
+
+    monkeypatch.setattr(episodes, "play_first_episodes", play_and_note)
+    monkeypatch.setattr(envs, "make", make_and_note)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        play = ["--checkpoint", str(tmp_path / "cartpole"), "--seed", "7", "--max-steps", "3"]
+        assert main(["play", *common, *play]) == 0
+    assert seeds == [7, 7, 8, 8]
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    """As in `holdstep envs gymnasium | true`."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "holdstep", "envs", "gymnasium"],
+        stdout=write, stderr=subprocess.PIPE, text=True, timeout=300,
+    )  # fmt: skip
+    os.close(write)
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
+def test_a_broken_pipe_of_a_simulator_is_an_error(monkeypatch, capsys):
+    def run(self):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("holdstep.cli.envs.Envs.run", run)
+    assert main(["envs"]) == 2
+    assert "Broken pipe" in capsys.readouterr().err
 
 
 def test_debugging_gives_the_traceback():

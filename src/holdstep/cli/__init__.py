@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Protocol
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None takes the process's.
 
     Returns:
-        Exit status: 0, 1 for a check that found something, 2 for an error.
+        Exit status: 0, 1 for a check that found something, 2 for an error, 141 when the reader of
+        the output went away (as the shell reports it of other programs).
     """
     if argv is None:
         argv = sys.argv[1:]
@@ -60,8 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
     try:
-        return command.run()
-    except HoldstepError as error:
+        status = command.run()
+        sys.stdout.flush()  # here, where a reader that went away can still be dealt with
+        return status
+    except (HoldstepError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return 141
         if os.environ.get(DEBUG_VARIABLE):
             raise
         print(f"error: {error}", file=sys.stderr)
@@ -69,3 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is the broken pipe, and not one between a simulator's processes."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # replaced by something in memory
+        return False
+    poll = select.poll()
+    poll.register(output, 0)  # errors are reported whatever is asked for
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    # What is still buffered would fail once more when the interpreter flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True

@@ -32,7 +32,7 @@ class Play:
 
     checkpoint: Path
     """A model_*.pt file, a run's folder (its latest checkpoint), or an experiment's (its latest
-    run)."""
+    run on this task)."""
 
     num_envs: int = 16
     """Rows; each plays one episode."""
@@ -41,7 +41,7 @@ class Play:
     """Device, such as cpu or cuda:0; by default this process's GPU, or the CPU without one."""
 
     seed: int = 0
-    """Seed of the reset."""
+    """Seed of the reset; under torchrun, each rank adds its number."""
 
     max_steps: int | None = None
     """Stop after so many steps; by default the time limit of an episode, or 1000 without one."""
@@ -61,46 +61,59 @@ class Play:
 
     def run(self) -> int:
         """Play, and print the returns."""
+        import os
+
         from rich.console import Console
 
         from holdstep.cli.quiet import quiet_simulators
         from holdstep.cli.settings import parse_settings
         from holdstep.envs import make
         from holdstep.envs.views.rsl_rl import RslRlVecEnv
-        from holdstep.policies.rsl_rl import RslRlPolicy, latest_checkpoint
+        from holdstep.errors import ConfigError
+        from holdstep.policies.rsl_rl import RslRlPolicy
+        from holdstep.policies.rsl_rl.checkpoint import find_checkpoint
         from holdstep.policies.rsl_rl.run_dir import RunDir
+        from holdstep.policies.rsl_rl.trained_config import trained_config
         from holdstep.policies.rsl_rl.training import device_of_rank
 
         console = Console()
         env_settings, _ = parse_settings(self.set)
-        checkpoint = (
-            latest_checkpoint(self.checkpoint) if self.checkpoint.is_dir() else self.checkpoint
-        )
+        # All that can be wrong is reported before a simulator is built, which takes long.
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ConfigError(f"--max-steps must be at least 1, got {self.max_steps}.")
+        if self.video is not None and self.video.suffix != ".mp4":
+            raise ConfigError(f"A video's path must end in .mp4, got {str(self.video)!r}.")
+        checkpoint = find_checkpoint(self.checkpoint, env_id=self.env_id)
+        seed = self.seed + int(os.getenv("RANK", "0"))
         with ExitStack() as stack:
             with console.status(f"building {self.env_id}"), quiet_simulators(self.verbose):
                 env = make(
                     self.env_id,
                     num_envs=self.num_envs,
                     device=device_of_rank(self.device),
-                    seed=self.seed,
+                    seed=seed,
                     render_mode="rgb_array" if self.video else None,
                     **env_settings,
                 )
                 stack.callback(env.close)
-                agent = RunDir.of_checkpoint(checkpoint).read_agent() or {}
-                view = RslRlVecEnv(env, clip_actions=agent.get("clip_actions"))
+                config = trained_config(
+                    RunDir.of_checkpoint(checkpoint), env_id=self.env_id, env=env
+                )
+                view = RslRlVecEnv(env, clip_actions=config.get("clip_actions"))
                 policy = RslRlPolicy.load(checkpoint, view, env_id=self.env_id)
             if self.viewer is not None:
                 _open_viewer(view, policy, self.viewer)
                 return 0
             with quiet_simulators(self.verbose):
-                episodes = self._play(view, policy, console)
+                episodes = self._play(view, policy, console, seed=seed)
         _print_returns(episodes, console)
         if self.video is not None:
             console.print(f"video: {self.video}", markup=False)
         return 0
 
-    def _play(self, view: RslRlVecEnv, policy: RslRlPolicy, console: Console) -> FirstEpisodes:
+    def _play(
+        self, view: RslRlVecEnv, policy: RslRlPolicy, console: Console, *, seed: int
+    ) -> FirstEpisodes:
         from rich.progress import Progress
 
         from holdstep.policies.episodes import play_first_episodes
@@ -123,9 +136,7 @@ class Play:
                 if video is not None:
                     video.add(env.render())
 
-            return play_first_episodes(
-                env, policy, max_steps=max_steps, seed=self.seed, on_step=on_step
-            )
+            return play_first_episodes(env, policy, max_steps=max_steps, seed=seed, on_step=on_step)
 
 
 def _open_viewer(view: RslRlVecEnv, policy: RslRlPolicy, kind: Literal["native", "viser"]) -> None:

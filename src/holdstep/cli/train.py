@@ -46,7 +46,8 @@ class Train:
     """Appended to the name of the run's folder."""
 
     resume: Path | None = None
-    """A checkpoint to go on from, a run's folder (its latest one), or an experiment's."""
+    """A checkpoint of this task to go on from, a run's folder (its latest one), or an
+    experiment's."""
 
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A setting, env.PATH=VALUE or agent.PATH=VALUE; may be given several times."""

@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from holdstep.errors import CheckpointError
-from holdstep.policies.rsl_rl.checkpoint import latest_checkpoint, load_checkpoint
+from holdstep.policies.rsl_rl.checkpoint import (
+    find_checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+)
+from holdstep.policies.rsl_rl.run_dir import RunDir
 
 
 class RunsCode:
@@ -58,8 +63,34 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
         load_checkpoint(tmp_path / "list.pt")
     whole = tmp_path / "model_7.pt"
     whole.write_bytes(whole.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match=r"damaged|refused"):
+    with pytest.raises(CheckpointError, match="damaged"):
         load_checkpoint(whole)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello, I am a text file\n",
+        b"env_id: x\n",
+        b"\x80",
+        b"\x00" * 64,
+        b"PK\x03\x04 no zip",
+        pickle.dumps(3),
+        pickle.dumps({"a": 1}),
+        pickle.dumps([]),
+        b"h\x00.",
+        b"0.",
+    ],
+)
+def test_garbage_is_damaged_and_not_dangerous(tmp_path, content):
+    file = tmp_path / "model_0.pt"
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match="no torch checkpoint, or is damaged") as caught:
+        load_checkpoint(file)
+    assert "run code" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)  # torch advises to load it unsafely
+    assert "\n" not in str(caught.value)
 
 
 def test_the_latest_is_the_highest_number(tmp_path):
@@ -73,3 +104,21 @@ def test_the_latest_is_the_highest_number(tmp_path):
     assert latest_checkpoint(tmp_path / "experiment").parent.name == "2026-02-01"
     with pytest.raises(CheckpointError, match="no model_"):
         latest_checkpoint(tmp_path / "nowhere")
+
+
+def test_runs_of_other_tasks_in_an_experiment_are_passed_over(tmp_path):
+    """mjlab's cartpole and holdstep's share a folder's name."""
+    for name, env_id in (("2026-01-01", "mjlab:Cartpole"), ("2026-02-01", "holdstep:CartPole")):
+        run = RunDir(tmp_path / "cartpole" / name)
+        (run.path / "params").mkdir(parents=True)
+        run.write_params({"env_id": env_id}, {})
+        torch.save({}, run.path / "model_3.pt")
+    experiment = tmp_path / "cartpole"
+    assert latest_checkpoint(experiment).parent.name == "2026-02-01"
+    assert latest_checkpoint(experiment, env_id="mjlab:Cartpole").parent.name == "2026-01-01"
+    assert find_checkpoint(experiment, env_id="mjlab:Cartpole").parent.name == "2026-01-01"
+    with pytest.raises(CheckpointError, match=r"No run in .* holdstep:CartPole, mjlab:Cartpole"):
+        find_checkpoint(experiment, env_id="holdstep:PointMass")
+    for named in (experiment / "2026-02-01", experiment / "2026-02-01" / "model_3.pt"):
+        with pytest.raises(CheckpointError, match="trained on 'holdstep:CartPole', not on"):
+            find_checkpoint(named, env_id="mjlab:Cartpole")

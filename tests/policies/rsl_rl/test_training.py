@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,9 +16,15 @@ import yaml
 pytest.importorskip("rsl_rl", reason="the extra 'rsl-rl' is not installed")
 
 from holdstep.envs import RslRlVecEnv, make
-from holdstep.errors import CheckpointError, ConfigError
+from holdstep.errors import CheckpointError, ClosedEnvError, ConfigError
 from holdstep.policies.episodes import play_first_episodes
-from holdstep.policies.rsl_rl import RslRlPolicy, TrainingSettings, load_checkpoint, train
+from holdstep.policies.rsl_rl import (
+    RslRlPolicy,
+    TrainingSettings,
+    load_checkpoint,
+    train,
+    training,
+)
 from holdstep.policies.rsl_rl.run_dir import RunDir
 from tests.policies.rsl_rl.test_checkpoint import RunsCode
 
@@ -102,12 +111,141 @@ def test_the_runner_itself_never_unpickles(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_bad_settings_are_refused_and_the_env_is_closed(tmp_path):
-    with pytest.raises(ConfigError, match="Did you mean: learning_rate"):
-        train(settings(tmp_path, agent_overrides={"algorithm.learning_rat": 1e-3}))
-    with pytest.raises(ConfigError, match="iterations must be at least 1"):
-        train(settings(tmp_path, iterations=0))
+@pytest.fixture
+def made(monkeypatch):
+    """The envs that training makes."""
+    envs = []
+
+    def make_and_keep(*args, **kwargs):
+        envs.append(make(*args, **kwargs))
+        return envs[-1]
+
+    monkeypatch.setattr(training, "make", make_and_keep)
+    return envs
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"agent_overrides": {"algorithm.learning_rat": 1e-3}}, "Did you mean: learning_rate"),
+        ({"iterations": 0}, "iterations must be at least 1"),
+        ({"agent_overrides": {"clip_actions": "abc"}}, "clip_actions"),
+        ({"agent_overrides": {"clip_actions": -1}}, "clip_actions"),
+        ({"agent_overrides": {"num_steps_per_env": 0}}, "num_steps_per_env"),
+        ({"agent_overrides": {"save_interval": 0}}, "save_interval"),
+        ({"agent_overrides": {"algorithm": "x"}}, "algorithm"),
+        ({"agent_overrides": {"obs_groups.actor": "policy"}}, "obs_groups"),
+    ],
+)
+def test_bad_settings_are_refused_and_the_env_is_closed(tmp_path, made, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        train(settings(tmp_path, **changes))
     assert not (tmp_path / "cartpole").exists()
+    assert [env.closed for env in made] == [True]
+    with pytest.raises(ClosedEnvError):
+        made[0].reset()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"actor.hidden_dims": 64},
+        {"actor.activation": "elul"},
+        {"algorithm.learning_rate": -1.0},
+        {"obs_groups.actor": ["camera"]},
+        {"actor.class_name": "no.such.Model"},
+    ],
+)
+def test_what_rsl_rl_refuses_is_a_config_error(tmp_path, made, override):
+    with pytest.raises(ConfigError):
+        train(settings(tmp_path, agent_overrides=override))
+    assert made[0].closed
+
+
+class Pictures(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0.0, 1.0, (8, 8, 3))
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros((8, 8, 3), np.float32), {}
+
+    def step(self, action):
+        return np.zeros((8, 8, 3), np.float32), 0.0, False, False, {}
+
+
+class TwoGroups(Pictures):
+    observation_space = gymnasium.spaces.Dict(
+        {name: gymnasium.spaces.Box(-1.0, 1.0, (2,)) for name in ("left", "right")}
+    )
+
+    def reset(self, *, seed=None, options=None):
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+@pytest.fixture
+def registered():
+    for env_class in (Pictures, TwoGroups):
+        gymnasium.register(f"{env_class.__name__}-v0", env_class, max_episode_steps=5)
+    yield
+    for env_class in (Pictures, TwoGroups):
+        del gymnasium.registry[f"{env_class.__name__}-v0"]
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_env_of_pictures_is_refused_with_rsl_rls_words(tmp_path):
+    with pytest.raises(ConfigError, match=r"rsl_rl can't train 'gymnasium:Pictures-v0'"):
+        train(settings(tmp_path, env_id="gymnasium:Pictures-v0"))
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_advice_to_name_an_obs_group_can_be_followed(tmp_path):
+    two = {"env_id": "gymnasium:TwoGroups-v0", "num_envs": 2}
+    with pytest.raises(ConfigError, match=r"--set agent\.obs_groups\.actor="):
+        train(settings(tmp_path, **two))
+    named = {"num_steps_per_env": 8, "obs_groups.actor": ["left"]}
+    result = train(settings(tmp_path, **two, agent_overrides=named))
+    assert result.run_dir.read_agent()["obs_groups"] == {"actor": ["left"], "critic": ["left"]}
+    view = RslRlVecEnv(make("gymnasium:TwoGroups-v0", num_envs=2, device="cpu"))
+    policy = RslRlPolicy.load(result.run_dir.path, view, env_id="gymnasium:TwoGroups-v0")
+    assert policy(view.env.reset()[0]).shape == (2, 1)
+
+
+def test_resuming_another_tasks_run_is_refused_before_anything_is_built(tmp_path, made):
+    result = train(settings(tmp_path))
+    made.clear()
+    other = settings(tmp_path, env_id="holdstep:PointMass", resume=result.run_dir.path)
+    with pytest.raises(CheckpointError, match="trained on 'holdstep:CartPole', not on"):
+        train(other)
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"critic_state_dict": None},
+        {"optimizer_state_dict": {}},
+        {"iter": "three"},
+        {"actor_state_dict": {"mlp.0.weight": torch.ones(1)}},
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_not_resumed(tmp_path, made, damage):
+    result = train(settings(tmp_path))
+    torch.save(load_checkpoint(result.checkpoint) | damage, result.checkpoint)
+    with pytest.raises(CheckpointError, match=r"doesn't (fit|say)"):
+        train(settings(tmp_path, resume=str(result.checkpoint)))  # a str is fine, too
+    assert made[-1].closed
+
+
+def test_names_of_folders_are_safe(tmp_path):
+    changes = {"num_steps_per_env": 8, "experiment_name": "../mine/a:b"}
+    run = train(settings(tmp_path, run_name="x/y", agent_overrides=changes)).run_dir
+    assert run.path.parent.parent == tmp_path
+    assert re.fullmatch(r"[\w.-]+", run.path.parent.name)
+    assert run.path.name.endswith("_x_y")
 
 
 def test_a_policy_is_loaded_and_acts_alone(tmp_path):
