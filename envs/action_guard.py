@@ -13,12 +13,13 @@ from holdstep.errors import InvalidActionError
 
 
 class ActionGuard:
-    """Checks the type, shape, dtype, device and finiteness of a batch of actions.
+    """Checks the type, shape, dtype, device and values of a batch of actions.
 
-    Type, shape, dtype and device are compared on the host and cost about a microsecond. Finiteness
-    needs the values: on a CPU they are looked at directly; on a GPU that would make every step wait
-    for the device, so the verdict is accumulated there, copied to pinned memory in the background,
-    and raised at a later call, as soon as the copy has arrived.
+    Type, shape, dtype and device are compared on the host and cost about a microsecond. The values
+    must be finite, or, where actions are integers, in range. On a CPU they are looked at directly;
+    on a GPU that would make every step wait for the device, so the verdict on finiteness is
+    accumulated there, copied to pinned memory in the background, and raised at a later call, as
+    soon as the copy has arrived. The range of integers is not checked on a GPU.
 
     Args:
         action_space: the batched action space; its shape and dtype are what is expected.
@@ -33,7 +34,9 @@ class ActionGuard:
         self._shape = torch.Size(action_space.shape)
         self._device = device
         self._is_float = bool(np.issubdtype(action_space.dtype, np.floating))
-        self._deferred = _DeferredNorm(device) if device.type == "cuda" else None
+        on_gpu = device.type == "cuda"
+        self._deferred = _DeferredNorm(device) if on_gpu and self._is_float else None
+        self._range = None if on_gpu or self._is_float else _integer_range(action_space)
 
     def check(self, actions: torch.Tensor | np.ndarray) -> torch.Tensor:
         """The actions as a tensor, or an error when they cannot be what the caller meant.
@@ -50,7 +53,7 @@ class ActionGuard:
                 non-finite values are reported at a later call than the one that brought them.
         """
         if isinstance(actions, np.ndarray):
-            actions = torch.tensor(actions, device=self._device)
+            actions = self._from_array(actions)
         elif not isinstance(actions, torch.Tensor):
             raise InvalidActionError(
                 f"Actions must be a torch.Tensor on {self._device}, got {type(actions).__name__}. "
@@ -66,26 +69,59 @@ class ActionGuard:
                 f"Actions must be on {self._device}, got {actions.device}. "
                 "Move them with actions.to(env.device)."
             )
+        if actions.layout != torch.strided:
+            raise InvalidActionError(
+                f"Actions must be a dense tensor, got {actions.layout}. "
+                "Convert them with actions.to_dense()."
+            )
         if not self._is_float:
-            if actions.dtype.is_floating_point or actions.dtype == torch.bool:
-                raise InvalidActionError(
-                    f"The action space is discrete: actions must be integers, got {actions.dtype}."
-                )
+            self._check_integers(actions)
             return actions
         if actions.dtype != torch.float32:
             raise InvalidActionError(
                 f"Actions must be torch.float32, got {actions.dtype}. "
                 "Convert them with actions.float()."
             )
+        if actions.numel() == 0:  # of no numbers there is no largest one
+            return actions
         if self._deferred is not None:
             self._deferred.submit(actions)
         elif not math.isfinite(_largest(actions).item()):
-            rows = (~actions.isfinite()).flatten(1).any(dim=1).nonzero().squeeze(-1).tolist()
             raise InvalidActionError(
-                f"Actions must be finite; rows {_shortened(rows)} hold NaN or infinity. A policy "
-                "that gives NaN has usually diverged: look at its loss and its observations."
+                f"Actions must be finite; rows {_rows(~actions.isfinite())} hold NaN or infinity. "
+                "A policy that gives NaN has usually diverged: look at its loss and its "
+                "observations."
             )
         return actions
+
+    def _from_array(self, array: np.ndarray) -> torch.Tensor:
+        try:
+            # A copy in C order, because torch takes no negative strides.
+            return torch.from_numpy(np.array(array, order="C")).to(self._device)
+        except (TypeError, ValueError) as error:
+            raise InvalidActionError(
+                f"Actions must be an array of numbers, got dtype {array.dtype}. "
+                "Convert them with actions.astype(...)."
+            ) from error
+
+    def _check_integers(self, actions: torch.Tensor) -> None:
+        dtype = actions.dtype
+        if dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
+            raise InvalidActionError(
+                f"The action space is discrete: actions must be integers, got {dtype}."
+            )
+        if self._range is None:
+            return
+        low, high = self._range
+        values = actions.to(torch.int64)  # torch compares no unsigned integers with signed ones
+        outside = (values < low) | (values > high)
+        if not outside.any():
+            return
+        first = tuple(outside.nonzero()[0].tolist())
+        raise InvalidActionError(
+            f"Actions must lie in the action space; rows {_rows(outside)} do not. The first, "
+            f"{values[first].item()}, must be in [{low[first].item()}, {high[first].item()}]."
+        )
 
 
 class _DeferredNorm:
@@ -124,6 +160,29 @@ def _largest(actions: torch.Tensor) -> torch.Tensor:
     """Largest absolute value, 0-d; NaN when any is. One reduction, no temporary."""
     largest: torch.Tensor = torch.linalg.vector_norm(actions.detach(), ord=math.inf)
     return largest
+
+
+def _integer_range(space: gymnasium.Space[Any]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The least and greatest action, int64 of the space's shape; None where that is unknown."""
+    low: Any
+    high: Any
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        low, high = space.start, space.start + space.nvec - 1
+    elif isinstance(space, gymnasium.spaces.Discrete):
+        low, high = space.start, space.start + space.n - 1
+    elif isinstance(space, gymnasium.spaces.MultiBinary):
+        low, high = np.zeros(space.shape), np.ones(space.shape)
+    elif isinstance(space, gymnasium.spaces.Box) and space.dtype != np.uint64:  # int64 holds it
+        low, high = space.low, space.high
+    else:
+        return None
+    with torch.inference_mode(False):
+        return torch.tensor(np.int64(low)), torch.tensor(np.int64(high))
+
+
+def _rows(mask: torch.Tensor) -> str:
+    """The rows of a mask ``[N, ...]`` in which any entry is set, for a message."""
+    return _shortened(mask.reshape(len(mask), -1).any(dim=1).nonzero().squeeze(-1).tolist())
 
 
 def _shortened(rows: list[int], limit: int = 8) -> str:

@@ -36,7 +36,7 @@ def canonical_env_ids(env_ids: EnvIds, *, num_envs: int, device: torch.device) -
     >>> canonical_env_ids([True, False, True], num_envs=3, device=torch.device("cpu"))
     tensor([0, 2])
     """
-    ids = torch.as_tensor(env_ids)
+    ids = _as_tensor(env_ids)
     if ids.numel() == 0:
         return torch.empty(0, dtype=torch.int64, device=device)
     if ids.dtype == torch.bool:
@@ -60,4 +60,21 @@ def canonical_env_ids(env_ids: EnvIds, *, num_envs: int, device: torch.device) -
         )
     if bool((ids.sort().values.diff() == 0).any()):
         raise InvalidEnvIdsError(f"env_ids must not repeat, got {ids.tolist()}.")
+    return ids
+
+
+def _as_tensor(env_ids: EnvIds) -> torch.Tensor:
+    if isinstance(env_ids, np.ndarray):
+        env_ids = np.ascontiguousarray(env_ids)  # torch takes no negative strides
+    try:
+        ids = torch.as_tensor(env_ids)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InvalidEnvIdsError(
+            f"env_ids must be one row, a list or array of rows, or a bool mask, got {env_ids!r}. "
+            "To mean all rows, leave env_ids out."
+        ) from error
+    if ids.layout != torch.strided or ids.is_meta:
+        raise InvalidEnvIdsError(
+            f"env_ids must be a dense tensor with values, got layout {ids.layout} on {ids.device}."
+        )
     return ids

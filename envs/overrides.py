@@ -4,16 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from types import MappingProxyType
 from typing import Any
 
 from holdstep.errors import ConfigError, nearest_names
+
+_RESERVED = MappingProxyType(
+    {
+        "env_id": "the id itself, the first argument",
+        "name": "the part of the id after its prefix",
+        "num_envs": "num_envs=, or --num-envs",
+        "device": "device=, or --device",
+        "seed": "seed=, or --seed",
+        "render_mode": "render_mode=, which the command line sets by itself",
+    }
+)
+"""What ``make`` takes as arguments of its own, and how they are given."""
+
+
+def check_overrides(overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides of what has an argument or option of its own.
+
+    Args:
+        overrides: new values by dotted path.
+
+    Raises:
+        ConfigError: an override has such a name; the message says what to use in its place.
+    """
+    for path in overrides:
+        if path in _RESERVED:
+            raise ConfigError(
+                f"{path!r} is no setting of an env's configuration. Use {_RESERVED[path]}."
+            )
 
 
 def apply_overrides(cfg: Any, overrides: Mapping[str, Any]) -> None:
     """Set values in a configuration of dataclasses, dictionaries and plain objects, in place.
 
     A value is brought to the type of the one it replaces where that loses nothing: ``"1e-3"`` or
-    ``1`` to float, a list to a tuple.
+    ``1`` to float, a list to a tuple and back. A sequence is replaced by a sequence only, and a
+    dictionary by a dictionary.
 
     Args:
         cfg: the configuration.
@@ -73,8 +103,13 @@ def _fitted(value: Any, old: Any, path: str) -> Any:
     elif isinstance(old, int):
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-    elif isinstance(old, tuple) and isinstance(value, list):
-        return tuple(value)
+    elif isinstance(old, tuple | list):
+        if isinstance(value, tuple | list):
+            # Named tuples, and whatever else has a type of its own, stay what they are.
+            return value if isinstance(value, type(old)) else _base(old)(value)
+    elif isinstance(old, dict):
+        if isinstance(value, Mapping):
+            return value
     elif isinstance(old, str):
         if isinstance(value, str):
             return value
@@ -86,3 +121,7 @@ def _fitted(value: Any, old: Any, path: str) -> Any:
         f"{path!r} is {old!r} ({type(old).__name__}) and can't be set to {value!r} "
         f"({type(value).__name__})."
     )
+
+
+def _base(sequence: tuple[Any, ...] | list[Any]) -> type[tuple[Any, ...]] | type[list[Any]]:
+    return tuple if isinstance(sequence, tuple) else list

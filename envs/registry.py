@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import operator
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -10,13 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 
 from holdstep.envs.device import canonical_device
-from holdstep.errors import (
-    BackendUnavailableError,
-    ConfigError,
-    MissingExtraError,
-    UnknownEnvError,
-    nearest_names,
-)
+from holdstep.envs.overrides import check_overrides
+from holdstep.errors import ConfigError, UnknownEnvError, nearest_names
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
@@ -92,8 +90,8 @@ def make(
     torch.Size([4, 4])
     """
     prefix, name = _split(env_id)
-    if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-        raise ConfigError(f"num_envs must be an integer of at least 1, got {num_envs!r}.")
+    check_overrides(overrides)
+    num_envs = checked_num_envs(num_envs)
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise ConfigError(f"seed must be None or an integer of at least 0, got {seed!r}.")
     if device is None:
@@ -108,6 +106,21 @@ def make(
             render_mode=render_mode,
             **overrides,
         )
+
+
+def checked_num_envs(num_envs: int) -> int:
+    """A number of rows as an ``int``; NumPy's integers are taken too.
+
+    Raises:
+        ConfigError: no integer, or less than 1.
+    """
+    try:
+        number = 0 if isinstance(num_envs, bool) else operator.index(num_envs)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ConfigError(f"num_envs must be an integer of at least 1, got {num_envs!r}.")
+    return number
 
 
 def backend(prefix: str) -> Backend:
@@ -135,6 +148,11 @@ def unknown_env(prefix: str, name: str, names: list[str]) -> UnknownEnvError:
 
 
 def _split(env_id: str) -> tuple[str, str]:
+    if not isinstance(env_id, str):
+        raise ConfigError(
+            f"An env's id is a string such as 'holdstep:CartPole', got {env_id!r}. "
+            "An env object of your own goes to holdstep.envs.adapt()."
+        )
     prefix, colon, name = env_id.partition(":")
     if colon and prefix in BACKENDS:
         return prefix, name
@@ -153,10 +171,13 @@ def _with_prefix(name: str) -> str:
     """Ids that end like a name without a prefix, as a hint, from the backends that are there."""
     candidates: list[str] = []
     for prefix in BACKENDS:
-        try:
-            candidates += list_envs(prefix)
-        except (MissingExtraError, BackendUnavailableError):
+        # Isaac Lab's tasks can be listed only once Isaac Sim runs, and a typo is no reason to start
+        # it.
+        if prefix == "isaaclab" and "isaaclab_tasks" not in sys.modules:
             continue
+        # A hint must not fail, and backends fail in ways of their own.
+        with contextlib.suppress(Exception):
+            candidates += list_envs(prefix)
     exact = [candidate for candidate in candidates if candidate.partition(":")[2] == name]
     if exact:
         return f". Did you mean: {', '.join(exact)}?"

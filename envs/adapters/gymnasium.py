@@ -21,6 +21,7 @@ from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
+from holdstep.envs.last_obs import LastObs
 from holdstep.envs.observations import add_final_obs, merge_rows
 from holdstep.envs.registry import unknown_env
 from holdstep.errors import (
@@ -28,7 +29,9 @@ from holdstep.errors import (
     CapabilityError,
     ClosedEnvError,
     ConfigError,
+    MissingExtraError,
     ResetNeededError,
+    UnknownEnvError,
 )
 
 if TYPE_CHECKING:
@@ -109,7 +112,7 @@ class GymnasiumVectorEnv(TorchVectorEnv):
         with torch.inference_mode(False):
             self._episode_length = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         self._final_obs_enabled = True
-        self._last_obs: Obs | None = None
+        self._last_obs = LastObs()
 
     @property
     def episode_length_buf(self) -> torch.Tensor:
@@ -162,27 +165,28 @@ class GymnasiumVectorEnv(TorchVectorEnv):
             self._first_seed = None
             obs, infos = self._env.reset(seed=seed, options=options or None)
             self._episode_length.zero_()
-            return self._returned(self._obs_groups.tensors(obs)), infos_to_torch(infos, self.device)
-        if self._last_obs is None:
+            returned = self._last_obs.keep(self._obs_groups.tensors(obs))
+            return returned, infos_to_torch(infos, self.device)
+        if not self._last_obs:
             raise ResetNeededError("The first reset must be of all rows: call reset() first.")
         reason = why_no_row_reset(self._env)
         if reason is not None:
             raise CapabilityError(f"Only all rows can be reset together: {reason}.")
         ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
         if ids.numel() == 0:
-            return self._returned(self._last_obs), {}
+            return self._last_obs.copy(), {}
         mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         mask[ids] = True
         # The env takes its own mask out of the dictionary and may write to it.
         options["reset_mask"] = mask.cpu().numpy().copy()
         new_obs, infos = self._env.reset(seed=seed, options=options)
         self._episode_length.masked_fill_(mask, 0)
-        obs = merge_rows(mask, self._obs_groups.tensors(new_obs), self._last_obs)
-        return self._returned(obs), infos_to_torch(infos, self.device)
+        obs = self._last_obs.merged(mask, self._obs_groups.tensors(new_obs))
+        return obs, infos_to_torch(infos, self.device)
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Advance every row by one step, and reset the rows that ended."""
-        if self._last_obs is None:
+        if not self._last_obs:
             self._check_open()
             raise ResetNeededError("Call reset() before the first step().")
         actions = self._action_guard.check(actions)
@@ -211,7 +215,7 @@ class GymnasiumVectorEnv(TorchVectorEnv):
             add_final_obs(info, final_obs, ended_mask)
         self._episode_length.add_(1).masked_fill_(ended_mask, 0)
         return (
-            self._returned(obs),
+            self._last_obs.keep(obs),
             self._tensor(reward, torch.float32),
             self._tensor(terminated, torch.bool),
             self._tensor(truncated, torch.bool),
@@ -233,17 +237,12 @@ class GymnasiumVectorEnv(TorchVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the env; arguments are passed on to it."""
-        self._last_obs = None
+        self._last_obs.clear()
         self._env.close(**kwargs)
 
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedEnvError("The env is closed. Make a new one.")
-
-    def _returned(self, obs: Obs) -> Obs:
-        # The caller may edit what it gets, so the rows' last observations are kept separately.
-        self._last_obs = {name: value.clone() for name, value in obs.items()}
-        return dict(obs)
 
     def _tensor(self, array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
         return torch.tensor(array, dtype=dtype, device=self.device)
@@ -288,13 +287,14 @@ def make_env(
         **overrides: options of the env, ``max_episode_steps`` and the like.
 
     Raises:
-        UnknownEnvError: no such id.
+        UnknownEnvError: no such id, or no such module.
         ConfigError: an option that the env does not have.
-        BackendUnavailableError: the env's own dependencies are not installed.
+        BackendUnavailableError: the env, or its module, can't be imported; for the most part
+            because a package that it needs is not installed.
     """
     module, colon, env_id = name.rpartition(":")
     if colon:
-        importlib.import_module(module)
+        _import(module, name)
     if env_id not in gymnasium.registry:
         raise unknown_env("gymnasium", name, env_names())
     if vectorization_mode is None:
@@ -314,7 +314,9 @@ def make_env(
             vector_kwargs=vector_kwargs,
             **overrides,
         )
-    except gymnasium.error.DependencyNotInstalled as error:
+    except MissingExtraError:
+        raise
+    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
         raise BackendUnavailableError(f"gymnasium:{name} can't be made here: {error}") from error
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
@@ -323,3 +325,20 @@ def make_env(
     if isinstance(env, TorchVectorEnv):
         return env
     return GymnasiumVectorEnv(env, device=device, seed=seed)
+
+
+def _import(module: str, name: str) -> None:
+    """Import the module that registers an env."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, TypeError, ValueError) as error:  # the latter two: ".a" and "" are no name
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if not isinstance(error, ImportError) or f"{module}.".startswith(f"{missing}."):
+            raise UnknownEnvError(
+                f"'gymnasium:{name}' is to be registered by a module {module!r}, and there is none "
+                "here. Install the package that has it, or leave the module out of the id."
+            ) from error
+        raise BackendUnavailableError(
+            f"The module {module!r} that is to register 'gymnasium:{name}' can't be imported: "
+            f"{error}. Install what it needs."
+        ) from error

@@ -29,7 +29,7 @@ class ObsGroups:
     with the index as the name. Float64 becomes float32.
 
     Args:
-        space: the env's observation space, single or batched.
+        space: the observation space of one env.
         device: where the tensors go.
 
     Raises:
@@ -56,11 +56,17 @@ class ObsGroups:
 
     def space(self, space: gymnasium.Space[Any]) -> spaces.Dict:
         """The flat dictionary of a space (single or batched) that is built like the env's."""
-        leaves = (leaf for _, leaf in _leaves(space, ()))
+        # By path: Gymnasium sorts the keys of a batched Dict, but not those of Dict(b=..., a=...).
+        leaves = dict(_leaves(space, ()))
+        if leaves.keys() != set(self._paths.values()):
+            raise CapabilityError(
+                f"The observation space {space} has other parts than those of one env, "
+                f"{sorted(self._paths)}. Batch it with gymnasium.vector.utils.batch_space."
+            )
         return spaces.Dict(
             {
-                name: _cast_box(leaf, self._dtypes[name])
-                for name, leaf in zip(self._paths, leaves, strict=True)
+                name: _cast_box(leaves[path], self._dtypes[name])
+                for name, path in self._paths.items()
             }
         )
 
@@ -117,8 +123,8 @@ class ActionArrays:
                     "MultiBinary can be adapted; flatten it with "
                     "gymnasium.wrappers.TransformAction."
                 )
-        self.single_space = _cast_box(single_space, _torch_friendly(single_space, "actions"))
-        self.space = _cast_box(space, _torch_friendly(space, "actions"))
+        self.single_space = _cast_box(single_space, _action_dtype(single_space))
+        self.space = _cast_box(space, _action_dtype(space))
         self._dtype = space.dtype
 
     def array(self, actions: torch.Tensor) -> np.ndarray:
@@ -172,6 +178,11 @@ def _torch_friendly(space: gymnasium.Space[Any], name: str) -> np.dtype[Any]:
             "Convert it with a wrapper around the env."
         )
     return dtype
+
+
+def _action_dtype(space: gymnasium.Space[Any]) -> np.dtype[Any]:
+    dtype = _torch_friendly(space, "actions")
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype
 
 
 def _cast_box(space: gymnasium.Space[Any], dtype: np.dtype[Any]) -> gymnasium.Space[Any]:

@@ -17,6 +17,7 @@ from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.observations import add_final_obs, batched
+from holdstep.envs.registry import checked_num_envs
 from holdstep.envs.state.rng import PerEnvRng
 from holdstep.errors import (
     CapabilityError,
@@ -81,7 +82,7 @@ class ReferenceEnv(TorchVectorEnv):
             )
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"render_mode must be None or 'rgb_array', got {render_mode!r}.")
-        self.num_envs = num_envs
+        self.num_envs = num_envs = checked_num_envs(num_envs)
         self.device = canonical_device(device)
         self.render_mode = render_mode
         self.max_episode_length: int = max_episode_length

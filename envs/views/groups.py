@@ -67,7 +67,8 @@ def joined_space(space: gymnasium.spaces.Dict, groups: tuple[str, ...]) -> gymna
         groups: as from :func:`select_groups`.
 
     Returns:
-        A single group's own space, of any shape; the space of the vectors end to end otherwise.
+        A single group's own space, of any shape; the space of the vectors end to end otherwise. A
+        number without dimensions counts as a vector of one.
 
     Raises:
         ConfigError: a group is no ``Box``, or one of several groups is no vector.
@@ -75,6 +76,8 @@ def joined_space(space: gymnasium.spaces.Dict, groups: tuple[str, ...]) -> gymna
     boxes = []
     for name in groups:
         box = space[name]
+        if isinstance(box, gymnasium.spaces.Box) and box.shape == ():
+            box = gymnasium.spaces.Box(box.low[None], box.high[None], dtype=box.low.dtype.type)
         if not isinstance(box, gymnasium.spaces.Box) or (len(groups) > 1 and len(box.shape) != 1):
             wanted = "a Box of one dimension to be joined to others" if len(groups) > 1 else "a Box"
             raise ConfigError(f"Observation group {name!r} must be {wanted}, got {box}.")
@@ -96,8 +99,12 @@ def joined(obs: Obs, groups: tuple[str, ...]) -> torch.Tensor:
         groups: as from :func:`select_groups`.
     """
     if len(groups) == 1:
-        return obs[groups[0]].flatten(1)
-    return torch.cat([obs[name].flatten(1) for name in groups], dim=1)
+        return _flat(obs[groups[0]])
+    return torch.cat([_flat(obs[name]) for name in groups], dim=1)
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.flatten(1) if tensor.ndim > 1 else tensor.unsqueeze(1)
 
 
 def _default_group(names: list[str]) -> str:

@@ -47,6 +47,10 @@ class Sb3VecEnv(VecEnv):
     The view needs final observations and switches them on. A step moves what it needs from the
     device in one batch, with one wait.
 
+    The view resets once at construction, since some envs know their observation space only then.
+    A first ``reset`` for which neither seed nor options were set, and before which nothing was set
+    or called through the view, returns that reset's observations.
+
     Args:
         env: any holdstep env or stack of wrappers.
         obs_group: the observation group to show, or several: one becomes the observation itself
@@ -76,15 +80,18 @@ class Sb3VecEnv(VecEnv):
                 "Adapt it first: holdstep.envs.adapt(env)."
             )
         self.env = env
+        action_space = _finite(env.single_action_space, clip_actions)
+        _enable_final_obs(env)
+        # Before the spaces are read: Isaac Lab's direct tasks are corrected at the first reset.
+        self._first_obs: Obs | None = env.reset()[0]
         self._groups = select_groups(env.single_observation_space, obs_group)
         spaces = {name: env.single_observation_space[name] for name in self._groups}
         # SB3's base class asks for attributes of the env, so self.env must be set by now.
         super().__init__(
             env.num_envs,
             gymnasium.spaces.Dict(spaces) if len(spaces) > 1 else spaces[self._groups[0]],
-            _finite(env.single_action_space, clip_actions),
+            action_space,
         )
-        _enable_final_obs(env)
         self._stats = EpisodeStats(env.num_envs, clock=clock)
         self._actions: torch.Tensor | None = None
 
@@ -97,7 +104,10 @@ class Sb3VecEnv(VecEnv):
         options = self._options[0]
         if any(other is not options and other != options for other in self._options):
             raise ConfigError("One reset serves all rows: give set_options() one dictionary.")
-        obs, _ = self.env.reset(seed=self._seeds[0], options=options or None)
+        obs = self._first_obs
+        if obs is None or self._seeds[0] is not None or options:
+            obs, _ = self.env.reset(seed=self._seeds[0], options=options or None)
+        self._first_obs = None
         self._reset_seeds()
         self._reset_options()
         self._stats.clear()
@@ -124,6 +134,7 @@ class Sb3VecEnv(VecEnv):
         """
         if self._actions is None:
             raise HoldstepError("step_wait() needs the actions first: call step_async(actions).")
+        self._first_obs = None
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
         self._actions = None
         moved = {"reward": reward, "terminated": terminated, "truncated": truncated}
@@ -168,6 +179,7 @@ class Sb3VecEnv(VecEnv):
         Raises:
             ConfigError: ``indices`` leaves rows out, and the attribute is no tensor ``[N, ...]``.
         """
+        self._first_obs = None  # whatever is set may change what a reset gives
         owner = self._owner(attr_name) if self.has_attr(attr_name) else self.env
         rows = list(self._get_indices(indices))
         if sorted(rows) != list(range(self.num_envs)):
@@ -194,6 +206,7 @@ class Sb3VecEnv(VecEnv):
         Returns:
             What the method returned, once per row of ``indices``.
         """
+        self._first_obs = None  # as in set_attr
         method = getattr(self._owner(method_name), method_name)
         return [method(*method_args, **method_kwargs)] * len(list(self._get_indices(indices)))
 

@@ -25,8 +25,9 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
 
     Differences from the env inside: observations are one tensor ``[N, features]``, flat as in all
     of skrl's wrappers (its models shape images back by ``observation_space``); rewards and flags
-    are ``[N, 1]``; spaces are those of one env. Only the first ``reset`` resets, because skrl calls
-    it between phases while autoreset goes on inside; later calls return the present observation.
+    are ``[N, 1]``; spaces are those of one env. The view resets once at construction, since some
+    envs know their observation space only then; ``reset`` returns the present observation, because
+    skrl calls it between phases while autoreset goes on inside.
     Where the task's horizon is finite, the time limit counts as a termination, so that nothing is
     bootstrapped there.
 
@@ -41,7 +42,7 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
         obs_group: the observation group that the policy sees, or several vectors, put end to end.
             None takes ``"policy"``, else ``"actor"``, else the only one.
         state_group: the group or groups that an asymmetric critic sees; None for none.
-        seed: of the first reset; None leaves the seed that the env was made with.
+        seed: of the reset at construction; None leaves the seed that the env was made with.
         final_obs: keep ``info["final_obs"]``.
 
     Raises:
@@ -63,6 +64,10 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
                 "Adapt it first: holdstep.envs.adapt(env)."
             )
         super().__init__(env)
+        if env.capabilities.final_obs and not _needed_inside(env):
+            env.final_obs_enabled = final_obs
+        # Before the spaces are read: Isaac Lab's direct tasks are corrected at the first reset.
+        obs, self._info = env.reset(seed=seed)
         space = env.single_observation_space
         self._obs_groups = select_groups(space, obs_group)
         self._observation_space = joined_space(space, self._obs_groups)
@@ -71,12 +76,9 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
         if state_group is not None:
             self._state_groups = select_groups(space, state_group)
             self._state_space = joined_space(space, self._state_groups)
-        self._seed = seed
-        self._obs: torch.Tensor | None = None
+        self._obs: torch.Tensor
         self._state: torch.Tensor | None = None
-        self._info: Info = {}
-        if env.capabilities.final_obs and not _needed_inside(env):
-            env.final_obs_enabled = final_obs
+        self._keep(obs)
 
     @property
     def observation_space(self) -> gymnasium.spaces.Box:
@@ -95,14 +97,11 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
         return space
 
     def reset(self) -> tuple[torch.Tensor, Info]:
-        """Reset all rows the first time; later, the observation and info that are current.
+        """The current observation and info; the rows were reset when the view was made.
 
         Returns:
             Observation ``[N, features]`` and info.
         """
-        if self._obs is None:
-            obs, self._info = self._env.reset(seed=self._seed)
-            return self._keep(obs), self._info
         return self._obs, self._info
 
     def step(

@@ -23,6 +23,8 @@ BOX = gymnasium.spaces.Box(-1, 1, (4, 2), np.float32)
             torch.tensor([[0, 0], [0, np.nan], [np.inf, 0], [0, 0]]).float(),
             r"rows \[1, 2\] hold NaN",
         ),
+        (np.full((4, 2), None), "array of numbers, got dtype object"),
+        (torch.zeros(4, 2).to_sparse(), r"dense tensor.*to_dense\(\)"),
     ],
 )
 def test_bad_actions_are_refused_with_what_to_do(actions, message):
@@ -46,12 +48,58 @@ def test_arrays_are_copied_to_tensors_and_checked():
         guard.check(np.zeros((4, 2)))
 
 
+def test_arrays_may_run_backwards():
+    array = np.arange(8, dtype=np.float32).reshape(4, 2)
+    actions = ActionGuard(BOX, CPU).check(array[::-1])
+    np.testing.assert_array_equal(actions, array[::-1])
+
+
+def test_one_number_per_row_and_no_number_at_all():
+    guard = ActionGuard(gymnasium.spaces.Box(-1, 1, (3,), np.float32), CPU)
+    guard.check(torch.zeros(3))
+    with pytest.raises(InvalidActionError, match=r"rows \[2\] hold NaN"):
+        guard.check(torch.tensor([0.0, 1.0, torch.nan]))
+    nothing = torch.zeros(4, 0)
+    guard = ActionGuard(gymnasium.spaces.Box(-1, 1, (4, 0), np.float32), CPU)
+    assert guard.check(nothing) is nothing
+
+
+@pytest.mark.parametrize(
+    ("space", "good", "bad", "message"),
+    [
+        (gymnasium.spaces.MultiDiscrete([2, 3]), [1, 2], [1, 3], r"rows \[1\].*3.*\[0, 2\]"),
+        (
+            gymnasium.spaces.MultiDiscrete([2, 2], start=[-1, -1]),
+            [-1, 0],
+            [1, 5],
+            r"rows \[0, 1\].*first, 1, must be in \[-1, 0\]",
+        ),
+        (gymnasium.spaces.MultiBinary(2), [0, 1], [0, 2], r"2, must be in \[0, 1\]"),
+        (
+            gymnasium.spaces.Box(0, 255, (1, 2), np.uint8),
+            [[0, 255]],
+            [[0, 256]],
+            r"rows \[0\].*256, must be in \[0, 255\]",
+        ),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint16])
+def test_integers_out_of_range_are_refused(space, good, bad, message, dtype):
+    guard = ActionGuard(space, CPU)
+    if dtype.is_signed or np.min(good) >= 0:
+        guard.check(torch.tensor(good, dtype=dtype))
+    with pytest.raises(InvalidActionError, match=message):
+        guard.check(torch.tensor(bad, dtype=dtype))
+
+
 def test_discrete_actions_are_integers():
     guard = ActionGuard(gymnasium.spaces.MultiDiscrete([2, 2, 2]), CPU)
     guard.check(torch.tensor([0, 1, 0]))
     guard.check(torch.tensor([0, 1, 0], dtype=torch.int32))
     with pytest.raises(InvalidActionError, match="discrete"):
         guard.check(torch.zeros(3))
+    with pytest.raises(InvalidActionError, match="discrete"):
+        guard.check(torch.zeros(3, dtype=torch.complex64))
 
 
 def wait_for_error(guard, good):

@@ -22,6 +22,14 @@ def test_all_ways_to_write_the_same_rows_agree(ids):
         assert torch.equal(from_mask, expected.sort().values)
 
 
+def test_reversed_arrays_and_unsigned_ids_are_ids():
+    ids = np.arange(3)
+    assert canonical_env_ids(ids[::-1], num_envs=4, device=CPU).tolist() == [2, 1, 0]
+    assert canonical_env_ids(ids.astype(np.uint16), num_envs=4, device=CPU).tolist() == [0, 1, 2]
+    mask = np.array([True, False, False, False])
+    assert canonical_env_ids(mask[::-1], num_envs=4, device=CPU).tolist() == [3]
+
+
 def test_one_id_is_a_batch_of_one():
     assert canonical_env_ids(3, num_envs=4, device=CPU).tolist() == [3]
 
@@ -35,6 +43,15 @@ def test_one_id_is_a_batch_of_one():
         ([0.0], "integers or a bool mask"),
         ([[0, 1]], "1-D"),
         ([True, False], r"shape \(4,\)"),
+        ("all", "got 'all'. To mean all rows, leave env_ids out"),
+        ({1, 2}, "a list or array of rows"),
+        (None, "got None"),
+        ([0, None], "a list or array of rows"),
+        (2**70, "a list or array of rows"),
+        (np.array([object()]), "a list or array of rows"),
+        (np.array(["a"]), "a list or array of rows"),
+        (torch.tensor([1]).to_sparse(), "dense tensor"),
+        (torch.zeros(2, dtype=torch.int64, device="meta"), "with values"),
     ],
 )
 def test_what_cannot_be_rows_is_refused(ids, message):

@@ -2,7 +2,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from holdstep.envs.overrides import apply_overrides
+from holdstep.envs.overrides import apply_overrides, check_overrides
 from holdstep.errors import ConfigError
 
 
@@ -19,6 +19,7 @@ class Cfg:
     dims: tuple[int, ...] = (64, 64)
     noisy: bool = True
     clip: float | None = None
+    names: list[str] = field(default_factory=lambda: ["a", "b"])
     terms: dict[str, Sim] = field(default_factory=lambda: {"a": Sim()})
 
 
@@ -30,6 +31,7 @@ def test_values_are_set_by_path_and_brought_to_their_type():
             "sim.timestep": "1e-3",
             "sim.iterations": 3,
             "dims": [8],
+            "names": ("c",),
             "noisy": False,
             "clip": 2.0,
             "terms.a.timestep": 1,
@@ -38,6 +40,7 @@ def test_values_are_set_by_path_and_brought_to_their_type():
     assert cfg.sim.timestep == 0.001
     assert cfg.sim.iterations == 3
     assert cfg.dims == (8,)
+    assert cfg.names == ["c"]
     assert cfg.noisy is False
     assert cfg.clip == 2.0
     assert cfg.terms["a"].timestep == 1.0
@@ -55,8 +58,37 @@ def test_values_are_set_by_path_and_brought_to_their_type():
         ("noisy", 1, "can't be set to 1"),
         ("sim.timestep", "fast", "can't be set to 'fast'"),
         ("sim.solver", 3, "can't be set to 3"),
+        ("dims", 8, "can't be set to 8"),
+        ("names", "a", "can't be set to 'a'"),
+        ("names", {"a": 1}, "can't be set to {'a': 1}"),
+        ("terms", 3, "can't be set to 3"),
+        ("terms", ["a"], "can't be set to .'a'."),
     ],
 )
 def test_what_does_not_fit_is_refused(path, value, message):
     with pytest.raises(ConfigError, match=message):
         apply_overrides(Cfg(), {path: value})
+
+
+def test_a_container_is_replaced_by_one_of_its_kind_or_by_none():
+    cfg = Cfg()
+    apply_overrides(cfg, {"terms": {}, "names": None})
+    assert cfg.terms == {}
+    assert cfg.names is None
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("num_envs", "--num-envs"),
+        ("device", "--device"),
+        ("seed", "--seed"),
+        ("name", "the id"),
+        ("env_id", "the id"),
+        ("render_mode", "render_mode="),
+    ],
+)
+def test_what_has_an_option_of_its_own_is_no_override(name, instead):
+    check_overrides({"episode_length_s": 1.0, "scene.num_envs": 3})
+    with pytest.raises(ConfigError, match=f"{name!r} is no setting.*{instead}"):
+        check_overrides({name: 1})

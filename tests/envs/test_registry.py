@@ -1,10 +1,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from holdstep.envs import adapt, list_envs, make
+from holdstep.envs import adapt, list_envs, make, registry
 from holdstep.envs.registry import BACKENDS
 from holdstep.errors import (
     ConfigError,
@@ -42,6 +43,42 @@ def test_unknown_ids_offer_the_nearest(env_id, message):
 def test_num_envs_is_a_positive_integer(num_envs):
     with pytest.raises(ConfigError, match="num_envs"):
         make("holdstep:CartPole", num_envs=num_envs, device="cpu")
+
+
+@pytest.mark.parametrize("num_envs", [np.int64(2), np.uint8(2)])
+def test_num_envs_may_be_numpys(num_envs):
+    assert type(make("holdstep:CartPole", num_envs=num_envs, device="cpu").num_envs) is int
+
+
+@pytest.mark.parametrize("env_id", [5, None, b"holdstep:CartPole"])
+def test_an_id_is_a_string(env_id):
+    with pytest.raises(ConfigError, match="id is a string"):
+        make(env_id, device="cpu")
+
+
+def test_overrides_cannot_be_arguments_of_make():
+    with pytest.raises(ConfigError, match="'name' is no setting"):
+        make("holdstep:CartPole", device="cpu", name="PointMass")
+
+
+def test_a_hint_starts_no_simulator_and_survives_broken_backends(monkeypatch):
+    asked = []
+
+    def list_envs(prefix):
+        asked.append(prefix)
+        if prefix != "holdstep":
+            raise OSError("broken")
+        return ["holdstep:CartPole"]
+
+    monkeypatch.setattr(registry, "list_envs", list_envs)
+    monkeypatch.delitem(sys.modules, "isaaclab_tasks", raising=False)
+    with pytest.raises(UnknownEnvError, match="Did you mean: holdstep:CartPole"):
+        make("CartPole", device="cpu")
+    assert asked == [prefix for prefix in BACKENDS if prefix != "isaaclab"]
+    monkeypatch.setitem(sys.modules, "isaaclab_tasks", None)
+    with pytest.raises(UnknownEnvError):
+        make("CartPole", device="cpu")
+    assert "isaaclab" in asked
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True])

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from holdstep.envs.overrides import check_overrides
 from holdstep.errors import ConfigError
 
 _SCOPES = ("env", "agent")
@@ -41,4 +42,5 @@ def parse_settings(settings: Sequence[str]) -> tuple[dict[str, Any], dict[str, A
             by_scope[scope][path] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"The value of {key!r} is no YAML: {text!r}.") from error
+    check_overrides(by_scope["env"])
     return by_scope["env"], by_scope["agent"]

@@ -26,6 +26,7 @@ from holdstep.errors import (
 
 MODES = list(AutoresetMode)
 LENGTHS = (3, 1, 4)
+SAME_STEP = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
 
 class Clockwork(gymnasium.Env):
@@ -572,3 +573,80 @@ def test_stepped_in_inference_mode_and_edited_outside_it():
         env.step(zeros(env))
     env.episode_length_buf = torch.zeros(3, dtype=torch.int64)
     env.step(zeros(env))
+
+
+def test_groups_have_their_own_spaces_whatever_the_order_of_the_keys():
+    """Gymnasium keeps the order of Dict(b=..., a=...), and sorts the keys of its batch."""
+    space = spaces.Dict(state=spaces.Box(-1, 1, (2,)), extra=spaces.Discrete(3))
+    env = GymnasiumVectorEnv(SyncVectorEnv([lambda: AnyObs(space)] * 2, **SAME_STEP))
+    assert env.single_observation_space["state"].shape == (2,)
+    assert env.observation_space["state"].shape == (2, 2)
+    assert env.observation_space["extra"] == spaces.MultiDiscrete([3, 3])
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.contains({name: value.numpy() for name, value in obs.items()})
+
+
+def test_a_batch_of_other_parts_is_refused():
+    env = CustomVector(AutoresetMode.SAME_STEP)
+    env.single_observation_space = spaces.Dict(a=spaces.Box(-1, 1, (2,)))
+    env.observation_space = spaces.Dict(b=spaces.Box(-1, 1, (2, 2)))
+    with pytest.raises(CapabilityError, match="other parts"):
+        GymnasiumVectorEnv(env)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_float_actions_are_float32_outside_and_the_envs_dtype_inside(dtype):
+    class Typed(Clockwork):
+        action_space = spaces.Box(-1.0, 1.0, (2,), dtype=dtype)
+
+    vector_env = SyncVectorEnv([Typed], autoreset_mode=AutoresetMode.SAME_STEP)
+    env = GymnasiumVectorEnv(vector_env)
+    assert env.action_space.dtype == env.single_action_space.dtype == np.float32
+    env.reset(seed=0)
+    env.step(torch.full((1, 2), 0.5))
+    assert vector_env.envs[0].action.dtype == dtype
+    assert vector_env.envs[0].action.tolist() == [0.5, 0.5]
+
+
+def test_actions_that_are_one_number_per_row():
+    class Scalar(Clockwork):
+        action_space = spaces.Box(-1.0, 1.0, ())
+
+    env = GymnasiumVectorEnv(SyncVectorEnv([Scalar] * 2, **SAME_STEP))
+    env.reset(seed=0)
+    env.step(torch.tensor([0.5, 1.0]))
+    with pytest.raises(InvalidActionError, match=r"rows \[1\] hold NaN"):
+        env.step(torch.tensor([0.5, torch.nan]))
+
+
+def test_the_kept_observations_are_allocated_once():
+    env = adapted(AutoresetMode.SAME_STEP)
+    kept = env._last_obs["policy"]
+    obs = env.step(zeros(env))[0]["policy"]
+    assert env._last_obs["policy"] is kept
+    assert torch.equal(kept, obs)
+    obs.fill_(7.0)
+    again = [env.reset(options={"env_ids": []})[0]["policy"] for _ in range(2)]
+    assert not (again[0] == 7).any()
+    again[0].fill_(7.0)
+    assert not (again[1] == 7).any()
+    assert not (kept == 7).any()
+
+
+def test_a_module_or_dependency_that_is_not_there_is_named(tmp_path, monkeypatch):
+    (tmp_path / "registers_nothing.py").write_text("import not_there_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("nosuch", "os.nosuch", "", ".a"):
+        with pytest.raises(UnknownEnvError, match="Install the package that has it"):
+            make(f"gymnasium:{module}:X-v0", device="cpu")
+    with pytest.raises(BackendUnavailableError, match=r"not_there_at_all.*Install what it needs"):
+        make("gymnasium:registers_nothing:X-v0", device="cpu")
+    with pytest.raises(BackendUnavailableError, match="gymnasium-robotics"):
+        make("gymnasium:Ant-v2", device="cpu")
+
+
+def test_discrete_actions_out_of_range_are_refused():
+    env = make("gymnasium:CartPole-v1", num_envs=2, device="cpu", seed=0)
+    env.reset()
+    with pytest.raises(InvalidActionError, match=r"rows \[1\].*5, must be in \[0, 1\]"):
+        env.step(torch.tensor([1, 5]))

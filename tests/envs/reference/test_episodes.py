@@ -1,5 +1,6 @@
 """What the reference envs share: episodes, resets, seeds, and who owns which tensor."""
 
+import gymnasium
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
@@ -8,6 +9,7 @@ from holdstep.envs.reference import CartPole, PointMass
 from holdstep.errors import (
     CapabilityError,
     ClosedEnvError,
+    ConfigError,
     InvalidActionError,
     InvalidEnvIdsError,
     ResetNeededError,
@@ -252,3 +254,11 @@ def test_gpu_steps_never_wait_and_agree_with_the_cpu(env_class):
         for theirs, ours in zip(tensors_in(one), tensors_in(other), strict=True):
             torch.testing.assert_close(theirs.cpu(), ours, rtol=1e-4, atol=1e-4)
     assert torch.equal(gpu.row_buffers["rng_counter"].cpu(), cpu.row_buffers["rng_counter"])
+
+
+@pytest.mark.parametrize("num_envs", [0, -1, 2.0, True])
+def test_num_envs_is_a_positive_integer(env_class, num_envs):
+    with pytest.raises(ConfigError, match="num_envs"):
+        env_class(num_envs)
+    with pytest.raises(ConfigError, match="num_envs"):
+        gymnasium.make_vec(f"holdstep/{env_class.__name__}-v0", num_envs=num_envs)

@@ -123,3 +123,20 @@ def check_missing_extra(monkeypatch, *, view, library, extra):
     with pytest.raises(MissingExtraError, match=rf"holdstep\[{extra}\]"):
         importlib.import_module(view)
     monkeypatch.delitem(sys.modules, view, raising=False)
+
+
+class Corrected(CartPole):
+    """Knows its observation space only at the first reset, as direct Isaac Lab tasks do."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.resets = []
+        self._true_spaces = self.single_observation_space, self.observation_space
+        wrong = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+        self.single_observation_space = gymnasium.spaces.Dict(policy=wrong, critic=wrong)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+
+    def reset(self, *, seed=None, options=None):
+        self.resets.append((seed, options))
+        self.single_observation_space, self.observation_space = self._true_spaces
+        return super().reset(seed=seed, options=options)

@@ -66,3 +66,12 @@ def test_one_group_may_have_any_shape_and_several_must_be_vectors():
     assert joined({"camera": torch.zeros(5, 4, 4, 3)}, ("camera",)).shape == (5, 48)
     with pytest.raises(ConfigError, match="camera"):
         joined_space(boxes, ("policy", "camera"))
+
+
+def test_a_number_without_dimensions_is_a_vector_of_one():
+    boxes = space(policy=(2,), clock=())
+    obs = {"policy": torch.zeros(4, 2), "clock": torch.arange(4.0)}
+    assert joined_space(boxes, ("clock",)).shape == (1,)
+    assert joined(obs, ("clock",)).tolist() == [[0], [1], [2], [3]]
+    assert joined_space(boxes, ("policy", "clock")).shape == (3,)
+    assert joined(obs, ("policy", "clock"))[3].tolist() == [0, 0, 3]

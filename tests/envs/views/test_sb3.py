@@ -7,6 +7,7 @@ import torch
 from tests.envs.views.stand_ins import (
     NUM_ENVS,
     NUM_STEPS,
+    Corrected,
     Holding,
     NoFinalObs,
     Renamed,
@@ -24,6 +25,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 
 from holdstep.envs import Sb3VecEnv, make
+from holdstep.envs.reference import CartPole
 from holdstep.errors import (
     CapabilityError,
     ConfigError,
@@ -341,3 +343,32 @@ def test_ppo_learns(policy, groups):
     assert all(0 < episode["r"] == episode["l"] <= 20 for episode in model.ep_info_buffer)
     mean_return, _ = evaluate_policy(model, view, n_eval_episodes=4)
     assert 0 < mean_return <= 20
+
+
+def test_the_observation_space_is_that_after_the_first_reset():
+    env = Corrected(3, seed=0)
+    view = Sb3VecEnv(env)
+    obs = view.reset()
+    assert env.resets == [(None, None)]  # the one of the construction serves the first reset()
+    assert view.observation_space.shape == obs.shape[1:] == (4,)
+    np.testing.assert_array_equal(obs, CartPole(3, seed=0).reset()[0]["policy"])
+    view.reset()
+    assert len(env.resets) == 2
+
+
+@pytest.mark.parametrize(
+    ("prepare", "expected"),
+    [
+        (lambda view: view.seed(3), (3, None)),
+        (lambda view: view.set_options({"key": 1}), (None, {"key": 1})),
+        (lambda view: view.set_attr("max_episode_length", 3), (None, None)),
+        (lambda view: view.env_method("close_extras"), (None, None)),
+        (lambda view: view.step(np.zeros((3, 1), np.float32)), (None, None)),
+    ],
+)
+def test_a_first_reset_that_may_give_something_else_resets(prepare, expected):
+    env = Corrected(3, seed=0)
+    view = Sb3VecEnv(env)
+    prepare(view)
+    view.reset()
+    assert env.resets == [(None, None), expected]

@@ -5,6 +5,7 @@ import torch
 
 from tests.envs.views.stand_ins import (
     NUM_ENVS,
+    Corrected,
     NoFinalObs,
     Renamed,
     Unbounded,
@@ -225,3 +226,12 @@ def test_ppo_learns(tmp_path, state_group):
         after = list(model.parameters())
         assert any(not torch.equal(old, new) for old, new in zip(before[name], after, strict=True))
         assert all(value.isfinite().all() for value in after)
+
+
+def test_the_observation_space_is_that_after_the_first_reset():
+    env = Corrected(3, seed=0)
+    view = SkrlEnv(env, state_group="critic", seed=4)
+    obs, _ = view.reset()
+    assert env.resets == [(4, None)]
+    assert view.observation_space.shape == obs.shape[1:] == (4,)
+    assert view.state_space.shape == view.state().shape[1:] == (5,)

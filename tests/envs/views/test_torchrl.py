@@ -130,3 +130,16 @@ def test_ppo_learns():
     assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
     assert all(value.isfinite().all() for value in after)
     env.close()
+
+
+def test_discrete_actions_are_indices():
+    env = GymWrapper(
+        make("gymnasium:CartPole-v1", num_envs=4, device="cpu", seed=0),
+        categorical_action_encoding=True,
+    )
+    data = env.rollout(30, break_when_any_done=False)
+    assert data["action"].shape == (4, 30)
+    assert set(data["action"].unique().tolist()) == {0, 1}
+    assert data["next", "done"].any()
+    assert data["next", "policy"].shape == (4, 30, 4)
+    env.close()
