@@ -37,8 +37,10 @@ class MjlabEnv(TorchVectorEnv):
 
     Adds to a step: the check of the actions, a copy of the reward and of the two flags (mjlab
     overwrites all three in its next step), a copy of the observations for later resets of some
-    rows, and ``info["active"]``. With :attr:`final_obs_enabled`, a step in which a row ends also computes the
-    observations before the reset: one more ``sim.forward()``, command update and observation pass,
+    rows, and ``info["active"]``.
+
+    With :attr:`final_obs_enabled`, a step in which a row ends also computes the observations before
+    the reset: one more ``sim.forward()``, command update and observation pass,
     the same that mjlab's own ``auto_reset=False`` gives (a command that expires in that very step
     is drawn for the rows that ended only, so its numbers differ), after which the random number
     generators, commands, histories, delays and noise models are put back, so that the trajectory is
