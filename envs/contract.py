@@ -16,7 +16,8 @@ Info: TypeAlias = dict[str, Any]
 StepResult: TypeAlias = tuple[Obs, torch.Tensor, torch.Tensor, torch.Tensor, Info]
 
 if TYPE_CHECKING:
-    from holdstep.envs.capabilities import Capabilities
+    from holdstep.envs.capabilities import Capabilities, FreezeLevel, RngScope
+    from holdstep.envs.state.row_control import RowControl
 
     _VectorEnv = VectorEnv[Obs, torch.Tensor, torch.Tensor]
 else:
@@ -102,8 +103,29 @@ class TorchVectorEnv(_VectorEnv):
                 "its capabilities.final_obs is False."
             )
 
+    def row_control(self, *, level: FreezeLevel, rng: RngScope) -> RowControl:
+        """What holds single rows still, and copies row states; one at a time exists for an env.
+
+        Users wrap the env in ``SuspendOnWait``, which asks for it, checks what it is given, and
+        closes it. Until then :meth:`step_masked` advances the rows that it does not hold.
+
+        Args:
+            level: how rows are to be held; what is asked for is what is given.
+            rng: ``"per_env"`` gives each row a random stream of its own, from now on.
+
+        Raises:
+            CapabilityError: the backend can't do that; the message says what it can do.
+        """
+        raise CapabilityError(
+            f"{type(self.unwrapped).__name__} cannot hold single rows: its freeze level is "
+            f"{self.capabilities.freeze!r}."
+        )
+
     def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
-        """Advance only some rows, for backends whose ``capabilities.freeze`` is ``"skip"``.
+        """Advance only some rows.
+
+        Backends whose ``capabilities.freeze`` is ``"skip"`` may take any mask at any time; others
+        need a :meth:`row_control` that holds exactly the other rows.
 
         Args:
             actions: as for ``step``; rows that are not active are ignored, whatever they hold.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BACKENDS: Mapping[str, str] = MappingProxyType(
     {
         "holdstep": "holdstep.envs.reference",
-        "gymnasium": "holdstep.envs.adapters.gymnasium",
+        "gymnasium": "holdstep.envs.adapters.gymnasium_make",
         "mjlab": "holdstep.envs.adapters.mjlab",
         "isaaclab": "holdstep.envs.adapters.isaaclab",
     }

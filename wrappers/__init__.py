@@ -1,6 +1,47 @@
 """What can be stacked on an env."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from holdstep.wrappers.base import VectorWrapper, find_wrapper
 from holdstep.wrappers.order import Stage
 
-__all__ = ["Stage", "VectorWrapper", "find_wrapper"]
+if TYPE_CHECKING:
+    from holdstep.wrappers.suspend import SuspendOnWait
+    from holdstep.wrappers.task_handle import EnvHandle
+    from holdstep.wrappers.task_results import EpisodeRecord, PerEnvResult
+    from holdstep.wrappers.tasks import run_per_env, run_per_env_async
+
+__all__ = [
+    "EnvHandle",
+    "EpisodeRecord",
+    "PerEnvResult",
+    "Stage",
+    "SuspendOnWait",
+    "VectorWrapper",
+    "find_wrapper",
+    "run_per_env",
+    "run_per_env_async",
+]
+
+# Imported when they are first asked for: nobody pays for a wrapper that is not used.
+_LAZY = {
+    "EnvHandle": "holdstep.wrappers.task_handle",
+    "EpisodeRecord": "holdstep.wrappers.task_results",
+    "PerEnvResult": "holdstep.wrappers.task_results",
+    "SuspendOnWait": "holdstep.wrappers.suspend",
+    "run_per_env": "holdstep.wrappers.tasks",
+    "run_per_env_async": "holdstep.wrappers.tasks",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'holdstep.wrappers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

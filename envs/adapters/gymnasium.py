@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -16,26 +15,27 @@ from holdstep.envs.adapters.gymnasium_autoreset import (
     why_no_row_reset,
 )
 from holdstep.envs.adapters.gymnasium_infos import infos_to_torch, same_step_infos
+from holdstep.envs.adapters.gymnasium_rows import only_rows, why_no_skip
 from holdstep.envs.adapters.gymnasium_spaces import ActionArrays, ObsGroups
 from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.last_obs import LastObs
+from holdstep.envs.masked_step import check_active_mask, idle_actions, without_held_rows
+from holdstep.envs.native_skip import NativeSkip, NativeSkipOwner
 from holdstep.envs.observations import add_final_obs, merge_rows
-from holdstep.envs.registry import unknown_env
 from holdstep.errors import (
-    BackendUnavailableError,
     CapabilityError,
     ClosedEnvError,
     ConfigError,
-    MissingExtraError,
     ResetNeededError,
-    UnknownEnvError,
 )
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from holdstep.envs.capabilities import FreezeLevel, RngScope
 
 
 class GymnasiumVectorEnv(TorchVectorEnv):
@@ -54,6 +54,9 @@ class GymnasiumVectorEnv(TorchVectorEnv):
     Rows of a sync or async vector are envs with a random generator each, which is what
     ``capabilities.rng == "per_env"`` says; an env that draws from NumPy's global generator breaks
     that promise of Gymnasium's.
+
+    Rows of a plain sync or async vector can be left out of a step: their envs are not called. With
+    vector wrappers around, which see all rows in each step, rows can't be held.
 
     Args:
         env: the vector env, Gymnasium's wrappers around it included.
@@ -92,8 +95,9 @@ class GymnasiumVectorEnv(TorchVectorEnv):
         self.metadata = dict(env.metadata) | {"autoreset_mode": AutoresetMode.SAME_STEP}
         base = env.unwrapped
         self._rows = base if isinstance(base, SyncVectorEnv | AsyncVectorEnv) else None
+        self._why_no_skip = why_no_skip(env)
         self.capabilities = Capabilities(
-            freeze="none",
+            freeze="skip" if self._why_no_skip is None else "none",
             rng="global" if self._rows is None else "per_env",
             final_obs=self._rows is not None,
             render=env.render_mode not in (None, "human"),
@@ -111,8 +115,10 @@ class GymnasiumVectorEnv(TorchVectorEnv):
         self.max_episode_length = self._time_limit()
         with torch.inference_mode(False):
             self._episode_length = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+            self._idle_actions = idle_actions(self.action_space, self.device)
         self._final_obs_enabled = True
         self._last_obs = LastObs()
+        self._controls = NativeSkipOwner()
 
     @property
     def episode_length_buf(self) -> torch.Tensor:
@@ -186,41 +192,40 @@ class GymnasiumVectorEnv(TorchVectorEnv):
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Advance every row by one step, and reset the rows that ended."""
-        if not self._last_obs:
-            self._check_open()
-            raise ResetNeededError("Call reset() before the first step().")
+        self._check_ready()
         actions = self._action_guard.check(actions)
-        env_obs, reward, terminated, truncated, infos = self._env.step(
-            self._action_arrays.array(actions)
+        result = self._env.step(self._action_arrays.array(actions))
+        return self._finish_step(
+            *result, active=torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         )
-        obs = self._obs_groups.tensors(env_obs)
-        ended = terminated | truncated
-        ended_mask = self._tensor(ended, torch.bool)
-        final_obs: Obs | None = None
-        if self._resets_itself:
-            infos = dict(infos)
-            env_final_obs = infos.pop("final_obs", None)
-            infos.pop("_final_obs", None)
-            if self._final_obs_enabled and env_final_obs is not None:
-                final_obs = self._obs_groups.final_tensors(env_obs, env_final_obs, ended)
-        elif ended.any():
-            new_obs, reset_infos = self._env.reset(options={"reset_mask": ended.copy()})
-            if self._final_obs_enabled:
-                final_obs = obs
-            obs = merge_rows(ended_mask, self._obs_groups.tensors(new_obs), obs)
-            infos = same_step_infos(infos, reset_infos, ended)
-        info = infos_to_torch(infos, self.device)
-        info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        if final_obs is not None:
-            add_final_obs(info, final_obs, ended_mask)
-        self._episode_length.add_(1).masked_fill_(ended_mask, 0)
-        return (
-            self._last_obs.keep(obs),
-            self._tensor(reward, torch.float32),
-            self._tensor(terminated, torch.bool),
-            self._tensor(truncated, torch.bool),
-            info,
+
+    def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
+        """Advance the rows of ``active_mask`` (bool ``[N]``); the other envs are not called.
+
+        Raises:
+            CapabilityError: single rows of this env can't be left out of a step.
+        """
+        self._check_skips()
+        self._check_ready()
+        check_active_mask(active_mask, num_envs=self.num_envs, device=self.device)
+        actions = self._action_guard.check(
+            without_held_rows(actions, active_mask, self._idle_actions)
         )
+        with only_rows(self._env, active_mask.cpu().numpy()):
+            result = self._env.step(self._action_arrays.array(actions))
+        return self._finish_step(*result, active=active_mask.clone())
+
+    def row_control(self, *, level: FreezeLevel, rng: RngScope) -> NativeSkip:
+        """Holds rows by not stepping their envs.
+
+        Raises:
+            CapabilityError: the env can't do that, another level than ``"skip"`` or ``"exact"`` was
+                asked for, or there is a control already.
+            ClosedEnvError: the env is closed.
+        """
+        self._check_open()
+        self._check_skips()
+        return self._controls.hand_out(NativeSkip(self, level=level, rng=rng))
 
     def render(self) -> Any:
         """The env's own frames: one per row, for a sync or async vector.
@@ -240,6 +245,54 @@ class GymnasiumVectorEnv(TorchVectorEnv):
         self._last_obs.clear()
         self._env.close(**kwargs)
 
+    def _finish_step(
+        self,
+        env_obs: Any,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        infos: Info,
+        *,
+        active: torch.Tensor,
+    ) -> StepResult:
+        obs = self._obs_groups.tensors(env_obs)
+        ended = terminated | truncated
+        ended_mask = self._tensor(ended, torch.bool)
+        final_obs: Obs | None = None
+        if self._resets_itself:
+            infos = dict(infos)
+            env_final_obs = infos.pop("final_obs", None)
+            infos.pop("_final_obs", None)
+            if self._final_obs_enabled and env_final_obs is not None:
+                final_obs = self._obs_groups.final_tensors(env_obs, env_final_obs, ended)
+        elif ended.any():
+            new_obs, reset_infos = self._env.reset(options={"reset_mask": ended.copy()})
+            if self._final_obs_enabled:
+                final_obs = obs
+            obs = merge_rows(ended_mask, self._obs_groups.tensors(new_obs), obs)
+            infos = same_step_infos(infos, reset_infos, ended)
+        info = infos_to_torch(infos, self.device)
+        info["active"] = active
+        if final_obs is not None:
+            add_final_obs(info, final_obs, ended_mask)
+        self._episode_length.add_(active).masked_fill_(ended_mask, 0)
+        return (
+            self._last_obs.keep(obs),
+            self._tensor(reward, torch.float32),
+            self._tensor(terminated, torch.bool),
+            self._tensor(truncated, torch.bool),
+            info,
+        )
+
+    def _check_ready(self) -> None:
+        if not self._last_obs:
+            self._check_open()
+            raise ResetNeededError("Call reset() before the first step().")
+
+    def _check_skips(self) -> None:
+        if self._why_no_skip is not None:
+            raise CapabilityError(f"Single rows can't be held: {self._why_no_skip}.")
+
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedEnvError("The env is closed. Make a new one.")
@@ -255,90 +308,3 @@ class GymnasiumVectorEnv(TorchVectorEnv):
             return None
         limit: int | None = self.spec.kwargs.get("max_episode_steps", self.spec.max_episode_steps)
         return limit if limit is not None and limit > 0 else None
-
-
-def env_names() -> list[str]:
-    """The ids in Gymnasium's registry."""
-    return sorted(gymnasium.registry)
-
-
-def make_env(
-    name: str,
-    *,
-    num_envs: int,
-    device: torch.device,
-    seed: int | None,
-    render_mode: str | None,
-    vectorization_mode: str | None = None,
-    vector_kwargs: dict[str, Any] | None = None,
-    **overrides: Any,
-) -> TorchVectorEnv:
-    """Build a vector of a registered Gymnasium env.
-
-    Args:
-        name: Gymnasium's id, or ``module:id`` to import the module that registers it first.
-        num_envs: number of rows.
-        device: where the tensors go.
-        seed: for the first ``reset``.
-        render_mode: passed to the env.
-        vectorization_mode: ``"sync"`` (the default where the id has a single env), ``"async"``, or
-            ``"vector_entry_point"`` (the env's own vector, which must autoreset in the same step).
-        vector_kwargs: options of ``SyncVectorEnv`` or ``AsyncVectorEnv``.
-        **overrides: options of the env, ``max_episode_steps`` and the like.
-
-    Raises:
-        UnknownEnvError: no such id, or no such module.
-        ConfigError: an option that the env does not have.
-        BackendUnavailableError: the env, or its module, can't be imported; for the most part
-            because a package that it needs is not installed.
-    """
-    module, colon, env_id = name.rpartition(":")
-    if colon:
-        _import(module, name)
-    if env_id not in gymnasium.registry:
-        raise unknown_env("gymnasium", name, env_names())
-    if vectorization_mode is None:
-        has_single = gymnasium.registry[env_id].entry_point is not None
-        vectorization_mode = "sync" if has_single else "vector_entry_point"
-    if vectorization_mode in ("sync", "async"):
-        vector_kwargs = {"autoreset_mode": AutoresetMode.SAME_STEP} | (vector_kwargs or {})
-    if render_mode is not None:
-        overrides["render_mode"] = render_mode
-    if env_id.startswith("holdstep/"):  # already torch, so the device and seed are its own
-        overrides |= {"device": device, "seed": seed}
-    try:
-        env = gymnasium.make_vec(
-            env_id,
-            num_envs=num_envs,
-            vectorization_mode=vectorization_mode,
-            vector_kwargs=vector_kwargs,
-            **overrides,
-        )
-    except MissingExtraError:
-        raise
-    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
-        raise BackendUnavailableError(f"gymnasium:{name} can't be made here: {error}") from error
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ConfigError(f"gymnasium:{name} does not take these options: {error}.") from error
-    if isinstance(env, TorchVectorEnv):
-        return env
-    return GymnasiumVectorEnv(env, device=device, seed=seed)
-
-
-def _import(module: str, name: str) -> None:
-    """Import the module that registers an env."""
-    try:
-        importlib.import_module(module)
-    except (ImportError, TypeError, ValueError) as error:  # the latter two: ".a" and "" are no name
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if not isinstance(error, ImportError) or f"{module}.".startswith(f"{missing}."):
-            raise UnknownEnvError(
-                f"'gymnasium:{name}' is to be registered by a module {module!r}, and there is none "
-                "here. Install the package that has it, or leave the module out of the id."
-            ) from error
-        raise BackendUnavailableError(
-            f"The module {module!r} that is to register 'gymnasium:{name}' can't be imported: "
-            f"{error}. Install what it needs."
-        ) from error

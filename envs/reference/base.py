@@ -16,19 +16,23 @@ from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
+from holdstep.envs.masked_step import check_active_mask, without_held_rows
+from holdstep.envs.native_skip import NativeSkipOwner
 from holdstep.envs.observations import add_final_obs, batched
+from holdstep.envs.reference.row_control import ReferenceRowControl
 from holdstep.envs.registry import checked_num_envs
 from holdstep.envs.state.rng import PerEnvRng
 from holdstep.errors import (
     CapabilityError,
     ClosedEnvError,
     ConfigError,
-    InvalidEnvIdsError,
     ResetNeededError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from holdstep.envs.capabilities import FreezeLevel, RngScope
 
 Transition = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Next state ``[N, S]``, reward float32 ``[N]`` and terminated bool ``[N]``, all new tensors."""
@@ -93,7 +97,11 @@ class ReferenceEnv(TorchVectorEnv):
         }
         self.backend_env = self
         self.capabilities = Capabilities(
-            freeze="skip", rng="per_env", final_obs=True, render=render_mode is not None
+            freeze="skip",
+            rng="per_env",
+            final_obs=True,
+            render=render_mode is not None,
+            snapshot=True,
         )
         self.single_observation_space = gymnasium.spaces.Dict(
             {"policy": self._single_policy_space, "critic": self._single_critic_space}
@@ -101,12 +109,13 @@ class ReferenceEnv(TorchVectorEnv):
         self.observation_space = batched(self.single_observation_space, num_envs)
         self.single_action_space = gymnasium.spaces.Box(-1.0, 1.0, (self._num_actions,), np.float32)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._action_shape = torch.Size((num_envs, self._num_actions))
         self._action_guard = ActionGuard(self.action_space, self.device)
         self._rng = PerEnvRng(num_envs, self.device, seed)
         with torch.inference_mode(False):
             self._state = torch.zeros(num_envs, self._num_states, device=self.device)
             self._episode_length = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
+            self._idle_actions = torch.zeros(num_envs, self._num_actions, device=self.device)
+        self._controls = NativeSkipOwner()
         self._final_obs_enabled = True
         self._ready = False
 
@@ -159,7 +168,7 @@ class ReferenceEnv(TorchVectorEnv):
         self._state.copy_(torch.where(mask.unsqueeze(1), self._initial_state(mask), self._state))
         self._episode_length.masked_fill_(mask, 0)
         self._ready = True
-        return self._observe(self._state, self._episode_length), {}
+        return self.observe(), {}
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Advance every row by one step of :attr:`step_dt`.
@@ -180,14 +189,11 @@ class ReferenceEnv(TorchVectorEnv):
         """Advance the rows of ``active_mask`` (bool ``[N]``) and leave no trace on the others."""
         if not self._ready:
             self._refuse_step()
-        _check_mask(active_mask, self.num_envs, self.device)
+        check_active_mask(active_mask, num_envs=self.num_envs, device=self.device)
         rows = active_mask.unsqueeze(1)
-        # Only what the guard would refuse anyway is left as it is: it then says what is wrong.
-        if isinstance(actions, torch.Tensor) and (
-            actions.shape == self._action_shape and actions.device == self.device
-        ):
-            actions = torch.where(rows, actions.detach(), 0)
-        actions = self._action_guard.check(actions)
+        actions = self._action_guard.check(
+            without_held_rows(actions, active_mask, self._idle_actions)
+        )
         state, reward, terminated = self._advance(actions)
         state = torch.where(rows, state, self._state)
         reward.masked_fill_(~active_mask, 0.0)
@@ -196,6 +202,20 @@ class ReferenceEnv(TorchVectorEnv):
         truncated = (length >= self.max_episode_length) & active_mask
         active = active_mask.clone()
         return self._finish_step(state, length, reward, terminated, truncated, active)
+
+    def row_control(self, *, level: FreezeLevel, rng: RngScope) -> ReferenceRowControl:
+        """Holds rows by not stepping them, and copies row states.
+
+        Raises:
+            CapabilityError: another level than ``"skip"`` or ``"exact"``, or there is one already.
+            ClosedEnvError: the env is closed.
+        """
+        self._check_open()
+        return self._controls.hand_out(ReferenceRowControl(self, level=level, rng=rng))
+
+    def observe(self) -> Obs:
+        """Observations of the rows as they are now, as new tensors; changes nothing."""
+        return self._observe(self._state, self._episode_length)
 
     def render(self) -> tuple[np.ndarray, ...]:
         """One RGB frame per row, uint8 ``[H, W, 3]``.
@@ -278,14 +298,3 @@ class ReferenceEnv(TorchVectorEnv):
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedEnvError("The env is closed. Make a new one.")
-
-
-def _check_mask(mask: torch.Tensor, num_envs: int, device: torch.device) -> None:
-    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
-        kind = mask.dtype if isinstance(mask, torch.Tensor) else type(mask).__name__
-        raise InvalidEnvIdsError(f"active_mask must be a bool tensor, got {kind}.")
-    if mask.shape != (num_envs,) or mask.device != device:
-        raise InvalidEnvIdsError(
-            f"active_mask must have shape ({num_envs},) on {device}, "
-            f"got {tuple(mask.shape)} on {mask.device}."
-        )

@@ -56,6 +56,22 @@ class ClosedEnvError(HoldstepError, RuntimeError):
     """The env was used after ``close``."""
 
 
+class SuspensionError(HoldstepError, RuntimeError):
+    """Rows were suspended, resumed or waited for in a way that can't be meant."""
+
+
+class SuspensionTimeoutError(SuspensionError, TimeoutError):
+    """Nothing that rows wait for was done within the time that was allowed."""
+
+
+class SnapshotError(HoldstepError, ValueError):
+    """A snapshot can't be read, or does not fit the env into which it is to be put back."""
+
+
+class UnsupportedStateError(HoldstepError, RuntimeError):
+    """An env holds state in a form that can't be put back for single rows."""
+
+
 class CheckpointError(HoldstepError, ValueError):
     """A checkpoint is missing, does not fit the policy, or would run code when loaded."""
 

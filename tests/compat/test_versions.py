@@ -35,7 +35,8 @@ import gymnasium
 assert gymnasium.__version__ == "{version}"
 import pytest
 raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/wrappers",
-    "tests/envs/test_checker.py", "tests/envs/adapters/test_gymnasium.py", "tests/envs/reference"]))
+    "tests/envs/test_checker.py", "tests/envs/adapters/test_gymnasium.py",
+    "tests/envs/adapters/test_gymnasium_rows.py", "tests/envs/reference"]))
 """
 
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdstep.envs import adapt, make
-from holdstep.envs.adapters.gymnasium import GymnasiumVectorEnv, env_names
+from holdstep.envs.adapters.gymnasium import GymnasiumVectorEnv
+from holdstep.envs.adapters.gymnasium_make import env_names
 from holdstep.errors import (
     BackendUnavailableError,
     CapabilityError,
