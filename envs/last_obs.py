@@ -27,6 +27,11 @@ class LastObs:
         """Whether there are any: False before the first reset, and after :meth:`clear`."""
         return self._obs is not None
 
+    @property
+    def buffers(self) -> Obs:
+        """The kept tensors themselves by group, for those who put rows back; may be empty."""
+        return self._obs or {}
+
     def keep(self, obs: Obs) -> Obs:
         """Copy observations, tensors ``[N, ...]`` by group, and return them themselves."""
         if self._obs is None:

@@ -73,9 +73,9 @@ class PerEnvRng:
         if env_ids is not None:
             rows = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
         # Hashed, so that the streams of nearby seeds don't overlap in the rows below.
-        start = _mix64(torch.tensor(_signed(seed + _GOLDEN_GAMMA)).to(self.device))
+        start = mix64(torch.tensor(_signed(seed + _GOLDEN_GAMMA)).to(self.device))
         child = start + 2 * rows * _signed(_GOLDEN_GAMMA)
-        self.key[rows] = _mix64(child + _signed(_GOLDEN_GAMMA))
+        self.key[rows] = mix64(child + _signed(_GOLDEN_GAMMA))
         self.gamma[rows] = _mix_gamma(child + _signed(2 * _GOLDEN_GAMMA))
         self.counter[rows] = 0
 
@@ -100,7 +100,7 @@ class PerEnvRng:
             float32 ``[N, size]``, multiples of ``2**-24`` before scaling.
         """
         draws = torch.arange(1, size + 1, device=self.device) + self.counter.unsqueeze(1)
-        bits = _mix64(torch.addcmul(self.key.unsqueeze(1), draws, self.gamma.unsqueeze(1)))
+        bits = mix64(torch.addcmul(self.key.unsqueeze(1), draws, self.gamma.unsqueeze(1)))
         if mask is None:
             self.counter.add_(size)
         else:
@@ -123,7 +123,7 @@ _MURMUR3 = (_signed(0xFF51AFD7ED558CCD), _signed(0xC4CEB9FE1A85EC53))
 _ALTERNATING_BITS = _signed(0xAAAAAAAAAAAAAAAA)
 
 
-def _mix64(z: torch.Tensor) -> torch.Tensor:
+def mix64(z: torch.Tensor) -> torch.Tensor:
     """Stafford's Mix13, the finaliser of SplitMix64: each output bit depends on all input bits."""
     z = _fold(z, 30).mul_(_MIX13[0])
     z = _fold(z, 27).mul_(_MIX13[1])

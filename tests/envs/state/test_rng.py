@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdstep.envs.state.rng import PerEnvRng, _mix64
+from holdstep.envs.state.rng import PerEnvRng, mix64
 from holdstep.errors import ConfigError, InvalidEnvIdsError
 
 # Seeds are fixed, so the statistical tests give the same verdict in every run. Their bounds are
@@ -49,7 +49,7 @@ def test_mix_is_splitmix64():
         4593380528125082431,
         16408922859458223821,
     ]
-    assert [value % 2**64 for value in _mix64(states).tolist()] == expected
+    assert [value % 2**64 for value in mix64(states).tolist()] == expected
 
 
 def by_the_book(seed, row, num_draws):

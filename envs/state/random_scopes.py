@@ -1,0 +1,113 @@
+"""Whose numbers a draw makes: the rows that the running code is about."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TypeAlias
+
+import torch
+
+ScopeIds: TypeAlias = "torch.Tensor | Sequence[int] | slice | None"
+"""Rows as simulators name them to their own functions: ids, a bool mask, a slice, None for all."""
+
+
+class RowsScope:
+    """The rows that a piece of a simulator's code is about, until it returns.
+
+    Args:
+        env_ids: the rows; read when something is drawn, not before.
+        num_envs: number of rows.
+        device: where the streams are.
+
+    Attributes:
+        num_rows: how many rows these are.
+        is_all: whether these are all rows, in order.
+    """
+
+    __slots__ = (
+        "_device",
+        "_env_ids",
+        "_followed",
+        "_frame",
+        "_ids",
+        "_num_envs",
+        "is_all",
+        "num_rows",
+    )
+
+    def __init__(self, env_ids: ScopeIds, num_envs: int, device: torch.device) -> None:
+        self._ids: torch.Tensor | None = None
+        self._followed: torch.Tensor | None = None
+        self._frame: FrameType | None = None
+        self._num_envs = num_envs
+        self._device = device
+        if isinstance(env_ids, slice):
+            env_ids = None if env_ids == slice(None) else range(num_envs)[env_ids]
+        elif isinstance(env_ids, int):
+            env_ids = [env_ids]
+        elif isinstance(env_ids, torch.Tensor):
+            if env_ids.dtype == torch.bool:
+                env_ids = env_ids.nonzero()  # waits for a GPU
+            env_ids = env_ids.reshape(-1)
+        self._env_ids = env_ids
+        self.is_all = env_ids is None
+        self.num_rows = num_envs if env_ids is None else len(env_ids)
+
+    @property
+    def ids(self) -> torch.Tensor | None:
+        """The rows, contiguous int64 ``[k]`` on the streams' device; None for all."""
+        if self._ids is None and self._env_ids is not None:
+            self._ids = as_ids(self._env_ids, self._device)
+        return self._ids
+
+    def follow(self, condition: torch.Tensor, found: torch.Tensor, frame: FrameType) -> None:
+        """Rows were looked up by the code of ``frame``, which may now draw for them.
+
+        Simulators choose the rows of pushes and the like in the middle of a function, by
+        ``(timer < 0).nonzero()``. What was found last counts, until that function returns or goes
+        into a scope of its own.
+
+        Args:
+            condition: ``[n]``; says something about rows if ``n`` is the number of rows.
+            found: indices where it holds, int64 ``[k]``.
+            frame: of the function that called.
+        """
+        if condition.shape[0] == self._num_envs and found.ndim == 1:
+            self._followed, self._frame = found, frame
+
+    def unfollow(self) -> None:
+        """Forget what was looked up."""
+        self._followed = self._frame = None
+
+    def followed(self, num_rows: int) -> torch.Tensor | None:
+        """The rows looked up last, if there are ``num_rows`` and who did it is still running."""
+        found = self._followed
+        if found is None or found.shape[0] != num_rows or not _is_running(self._frame):
+            return None
+        return as_ids(found, self._device)
+
+
+def as_ids(env_ids: torch.Tensor | Sequence[int], device: torch.device) -> torch.Tensor:
+    """Ids as contiguous int64 ``[k]`` on ``device``."""
+    return torch.as_tensor(env_ids, dtype=torch.int64, device=device).contiguous()
+
+
+def location(is_internal: Callable[[str], bool]) -> str:
+    """The line of the simulator's code that draws, as ``file:line in function``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_internal(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is None:
+        return "unknown"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def _is_running(frame: FrameType | None) -> bool:
+    running: FrameType | None = sys._getframe(1)
+    while running is not None:
+        if running is frame:
+            return True
+        running = running.f_back
+    return False
