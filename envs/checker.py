@@ -14,7 +14,8 @@ from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.checker_aliasing import HeldTensors, tensors_of
-from holdstep.envs.checker_rules import DataRules, same
+from holdstep.envs.checker_freeze import check_freeze
+from holdstep.envs.checker_rules import DataRules, copied, same
 from holdstep.envs.contract import Obs, TorchVectorEnv
 from holdstep.errors import CapabilityError, ConfigError, ContractViolationError
 
@@ -59,7 +60,7 @@ def check_vector_env(
     """
     if num_steps < 1:
         raise ConfigError(f"num_steps must be at least 1, got {num_steps}.")
-    check = _Check(env, seed)
+    check = EnvCheck(env, seed)
     try:
         return check.run(num_steps)
     finally:
@@ -67,7 +68,7 @@ def check_vector_env(
             env.close()
 
 
-class _Check(DataRules):
+class EnvCheck(DataRules):
     """One run of the checker: what an env does over several calls."""
 
     def __init__(self, env: TorchVectorEnv, seed: int) -> None:
@@ -78,6 +79,7 @@ class _Check(DataRules):
         self.action_rng = np.random.default_rng(seed)
 
     def run(self, num_steps: int) -> CheckReport:
+        """Everything, in an order in which later parts may rely on earlier ones."""
         self.check_attributes()
         self.malformed = bool(self.violations)
         stages: dict[str, Callable[[], None]] = {
@@ -106,6 +108,7 @@ class _Check(DataRules):
         )
 
     def check_attributes(self) -> None:
+        """What the env says of itself."""
         env = self.env
         if not self.require(
             isinstance(env, TorchVectorEnv),
@@ -149,16 +152,17 @@ class _Check(DataRules):
         )
 
     def check_seed(self) -> None:
+        """A seed repeats a reset, another one gives another."""
         obs, _ = self.env.reset(seed=self.seed)
         self.check_obs(obs, "reset's observation")
         if self.malformed:
             return
-        first = _copied(obs)
-        unseeded = _copied(self.env.reset()[0])
-        again = _copied(self.env.reset(seed=self.seed)[0])
-        other = _copied(self.env.reset(seed=self.seed + 1)[0])
+        first = copied(obs)
+        unseeded = copied(self.env.reset()[0])
+        again = copied(self.env.reset(seed=self.seed)[0])
+        other = copied(self.env.reset(seed=self.seed + 1)[0])
         if not _equal(first, again):
-            third = _copied(self.env.reset(seed=self.seed)[0])
+            third = copied(self.env.reset(seed=self.seed)[0])
             # Isaac Lab clamps the first reset's joint velocities to limits that are still zero.
             if self.require(
                 _equal(again, third),
@@ -177,12 +181,13 @@ class _Check(DataRules):
         )
 
     def check_steps(self, num_steps: int) -> None:
+        """Results of random steps, and that no later call writes into them."""
         env = self.env
         obs, info = env.reset(seed=self.seed)
         self.check_obs(obs, "reset's observation")
         self.check_masks(info, "reset's info")
         # A clock that was set from outside may show in the observations of rows that stand still.
-        last_obs = {} if self.stagger_time_limits(num_steps) else _copied(obs)
+        last_obs = {} if self.stagger_time_limits(num_steps) else copied(obs)
         limit = env.max_episode_length or torch.iinfo(torch.int64).max
         held = HeldTensors(self)
         held.add(0, "reset's observation", obs)
@@ -197,7 +202,7 @@ class _Check(DataRules):
             obs, reward, terminated, truncated, info = result
             if self.malformed:
                 return
-            last_obs = _copied(obs)
+            last_obs = copied(obs)
             self.num_overdue += int((env.episode_length_buf >= limit).sum())
             held.check_untouched()
             held.add(step, "the observation", obs)
@@ -219,11 +224,12 @@ class _Check(DataRules):
             )
 
     def check_partial_reset(self) -> None:
+        """A reset of one row leaves the others as they are."""
         env = self.env
         if env.num_envs < 2:
             self.notes.append("a single row, so that resets of some rows could not be checked")
             return
-        before = _copied(env.step(self.random_actions())[0])
+        before = copied(env.step(self.random_actions())[0])
         clock = env.episode_length_buf.clone()
         obs, _ = env.reset(options={"env_ids": [0]})
         self.check_obs(obs, "the observation of a reset of some rows")
@@ -240,8 +246,8 @@ class _Check(DataRules):
             "episode_length_buf of rows that were not reset changed in a reset of other rows",
         )
         if self.resets_are_random:
-            starts = [before, _copied(obs)]
-            starts += [_copied(env.reset(options={"env_ids": [0]})[0]) for _ in range(4)]
+            starts = [before, copied(obs)]
+            starts += [copied(env.reset(options={"env_ids": [0]})[0]) for _ in range(4)]
             first_rows = [{name: tensor[:1] for name, tensor in o.items()} for o in starts]
             self.require(
                 not all(_equal(first_rows[0], row) for row in first_rows[1:]),
@@ -252,8 +258,8 @@ class _Check(DataRules):
         """What ``capabilities`` say, tried out."""
         env = self.env
         claims = env.capabilities
-        if claims.freeze == "skip":
-            self.check_skip()
+        if claims.freeze != "none":
+            check_freeze(self, claims.freeze)
         if claims.render:
             self.require(env.render() is not None, "capabilities.render, but render() gives None")
         if claims.rng == "per_env" and env.num_envs > 1:
@@ -263,28 +269,6 @@ class _Check(DataRules):
                 all(_equal(a, b) for a, b in zip(alone, beside, strict=True)),
                 "capabilities.rng is 'per_env', but a row's trajectory depends on resets of others",
             )
-
-    def check_skip(self) -> None:
-        """Every other row is stepped; the others stand still, whatever their actions hold."""
-        env = self.env
-        last_obs = _copied(env.reset(seed=self.seed)[0])
-        active = torch.arange(env.num_envs, device=env.device) % 2 == 0
-        clock = env.episode_length_buf.clone()
-        actions = self.random_actions()
-        if actions.dtype.is_floating_point:
-            actions[~active] = torch.nan
-        result = env.step_masked(actions, active)
-        self.check_result(result, last_obs)
-        if self.malformed:
-            return
-        self.require(
-            torch.equal(result[4]["active"], active),
-            "capabilities.freeze is 'skip', but info['active'] is not the mask that was given",
-        )
-        self.require(
-            torch.equal(env.episode_length_buf[~active], clock[~active]),
-            "capabilities.freeze is 'skip', but the clock of rows that were skipped went on",
-        )
 
     def second_row(self, *, disturbed: bool) -> list[Obs]:
         """Row 1's observations over some seeded steps, with resets of row 0 meanwhile or not."""
@@ -302,6 +286,7 @@ class _Check(DataRules):
         return seen
 
     def check_bad_actions(self) -> None:
+        """Actions that can be no actions raise."""
         good = self.random_actions()
         bad: dict[str, Callable[[], Any]] = {
             "a wrong shape": lambda: torch.stack([good] * 3, dim=1),
@@ -338,6 +323,7 @@ class _Check(DataRules):
         return True
 
     def random_actions(self) -> torch.Tensor:
+        """Actions from the action space, ``[N, ...]`` on the env's device."""
         env = self.env
         space = env.single_action_space
         shape = tuple(env.action_space.shape or ())
@@ -349,10 +335,6 @@ class _Check(DataRules):
             env.action_space.seed(int(self.action_rng.integers(2**31)))
             values = np.asarray(env.action_space.sample())
         return torch.as_tensor(values, device=env.device)
-
-
-def _copied(obs: Obs) -> Obs:
-    return {name: tensor.clone() for name, tensor in obs.items()}
 
 
 def _equal(a: Obs, b: Obs) -> bool:

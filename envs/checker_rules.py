@@ -206,3 +206,8 @@ class DataRules:
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Bitwise equality in which NaN equals NaN."""
     return a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def copied(obs: Obs) -> Obs:
+    """Copies of observations, tensors ``[N, ...]`` by group."""
+    return {name: tensor.clone() for name, tensor in obs.items()}

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import io
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -26,8 +26,13 @@ from holdstep.envs.last_obs import LastObs
 from holdstep.envs.observations import batched, flatten_groups, space_of
 from holdstep.envs.overrides import apply_overrides
 from holdstep.envs.registry import unknown_env
+from holdstep.envs.state.user_state import UserState
 from holdstep.errors import CapabilityError, ClosedEnvError, ConfigError, ResetNeededError
 from holdstep.extras import require
+
+if TYPE_CHECKING:
+    from holdstep.envs.adapters.mjlab_rows import MjlabRowControl
+    from holdstep.envs.capabilities import FreezeLevel, RngScope
 
 _PURPOSE = "The mjlab backend"
 
@@ -72,7 +77,11 @@ class MjlabEnv(TorchVectorEnv):
         self.render_mode = backend_env.render_mode
         self.metadata = dict(backend_env.metadata) | {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.capabilities = Capabilities(
-            final_obs=True, render=self.render_mode == "rgb_array", rng="global", freeze="none"
+            final_obs=True,
+            render=self.render_mode == "rgb_array",
+            rng="global",
+            freeze="skip" if self.device.type == "cpu" else "exact",
+            snapshot=True,
         )
         self.single_observation_space = _observation_space(backend_env)
         self.observation_space = batched(self.single_observation_space, self.num_envs)
@@ -82,6 +91,8 @@ class MjlabEnv(TorchVectorEnv):
         self._final_obs = FinalObsHook(backend_env, self._observe_before_reset)
         self._final_obs.install()
         self._last_obs = LastObs()
+        self._rows: MjlabRowControl | None = None
+        self.user_state = UserState(self.num_envs, self.device)
 
     @property
     def episode_length_buf(self) -> torch.Tensor:
@@ -117,7 +128,9 @@ class MjlabEnv(TorchVectorEnv):
         self._check_open()
         env_ids = (options or {}).get("env_ids")
         if env_ids is None:
-            with ordinary_tensors():
+            if seed is not None and self._rows is not None:
+                self._rows.reseed(seed)
+            with self._around_backend():
                 obs, extras = self._env.reset(seed=seed)
             return self._last_obs.keep(flatten_groups(obs)), _info(extras)
         if not self._last_obs:
@@ -125,27 +138,106 @@ class MjlabEnv(TorchVectorEnv):
         ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
         if ids.numel() == 0:
             return self._last_obs.copy(), {}
-        with ordinary_tensors():
-            obs, extras = self._env.reset(seed=seed, env_ids=ids)
         mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
         mask[ids] = True
-        return self._last_obs.merged(mask, flatten_groups(obs)), _info(extras)
+        if seed is not None and self._rows is not None:
+            self._rows.reseed(seed, ids)
+        protected = self._rows.others_untouched(ids) if self._rows else contextlib.nullcontext()
+        with protected:
+            with self._around_backend():
+                obs, extras = self._env.reset(seed=seed, env_ids=ids)
+            returned_obs = self._last_obs.merged(mask, flatten_groups(obs))
+        return returned_obs, _info(extras)
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Advance every row by one control step (``decimation`` physics steps)."""
         if not self._last_obs:
             self._check_open()
             raise ResetNeededError("Call reset() before the first step().")
+        obs, reward, terminated, truncated, info = self.advance(actions)
+        info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        returned_obs = self._last_obs.keep(obs)
+        return returned_obs, reward.clone(), terminated.clone(), truncated.clone(), info
+
+    def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
+        """Step while the :meth:`row_control` holds the other rows.
+
+        Raises:
+            CapabilityError: nothing holds rows.
+        """
+        if self._rows is None:
+            raise CapabilityError(
+                "mjlab steps all rows or none; wrap the env in SuspendOnWait to hold some of them."
+            )
+        if not self._last_obs:
+            self._check_open()
+            raise ResetNeededError("Call reset() before the first step().")
+        return self._rows.step(actions, active_mask)
+
+    def advance(self, actions: torch.Tensor) -> StepResult:
+        """Step the simulator: everything that this returns is still its own memory.
+
+        The first half of :meth:`step`, for whoever finishes a step in another way.
+        """
         actions = self._action_guard.check(actions)
-        with ordinary_tensors(), self._final_obs:
+        with self._around_backend(), self._final_obs:
             obs, reward, terminated, truncated, extras = self._env.step(actions)
         info = _info(extras)
         if extras["log"]:
             info["log"] = extras["log"]
-        info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self._final_obs.add_to(info)
-        returned_obs = self._last_obs.keep(flatten_groups(obs))
-        return returned_obs, reward.clone(), terminated.clone(), truncated.clone(), info
+        return flatten_groups(obs), reward, terminated, truncated, info
+
+    def register_state(
+        self, name: str, get: Callable[[], torch.Tensor | None], **options: Any
+    ) -> None:
+        """Declare row state that holdstep's table of mjlab can't know: see ``holdstep check``.
+
+        Tensors ``[N, ...]`` which a term that is a class, an action, a command or a sensor keeps as
+        attributes are known without this.
+
+        Args:
+            name: for snapshots and messages.
+            get: returns the tensor as it is now, or None as long as there is none.
+            **options: ``dim`` and ``repeat``, see :class:`~holdstep.envs.state.slot.Layout`;
+                ``layout``: ``"rows"``, ``"ring"`` (then also ``position``, which returns the index
+                written last) or a callable that gives a view ``[N, ...]``; ``parameter=True`` for
+                what only resets and users change.
+
+        Raises:
+            ConfigError: the tensor does not have the shape that was declared, or the name is taken.
+            SuspensionError: rows are suspended now.
+        """
+        self.user_state.register(name, get, control=self._rows, **options)
+
+    def row_control(self, *, level: FreezeLevel, rng: RngScope) -> MjlabRowControl:
+        """Holds rows bit for bit.
+
+        Level ``"exact"`` steps everybody and puts the held rows back. ``"skip"``, on the CPU, also
+        leaves them out of the physics, which is cheaper the more rows are held.
+
+        Raises:
+            CapabilityError: another level was asked for, or there is one already.
+        """
+        self._check_open()
+        if self._rows is not None:
+            raise CapabilityError("Something holds rows of this env already; close that first.")
+        from holdstep.envs.adapters.mjlab_rows import MjlabRowControl, MjlabSkipControl
+
+        if level == "exact":
+            self._rows = MjlabRowControl(self, self._last_obs, rng=rng)
+        elif level == "skip" and self.device.type == "cpu":
+            self._rows = MjlabSkipControl(self, self._last_obs, rng=rng)
+        else:
+            raise CapabilityError(
+                "mjlab holds rows at level 'exact' (anywhere) or 'skip' (on the CPU), "
+                f"{level!r} on {self.device} was asked for."
+            )
+        return self._rows
+
+    def row_control_closed(self) -> None:
+        """The row control is closed: the env is as it was before there was one."""
+        self._rows = None
 
     def render(self) -> Any:
         """One RGB frame, uint8 ``[H, W, 3]``, of the row that mjlab's viewer config follows.
@@ -175,6 +267,8 @@ class MjlabEnv(TorchVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Unhook and close the simulator."""
+        if self._rows is not None:
+            self._rows.close()
         self._final_obs.remove()
         self._last_obs.clear()
         self._env.close()
@@ -183,9 +277,19 @@ class MjlabEnv(TorchVectorEnv):
         if self.closed:
             raise ClosedEnvError("The env is closed. Make a new one.")
 
+    @contextlib.contextmanager
+    def _around_backend(self) -> Iterator[None]:
+        with ordinary_tensors():
+            if self._rows is None:
+                yield
+            else:
+                with self._rows.around_backend():
+                    yield
+
     def _observe_before_reset(self, ended: torch.Tensor) -> Obs:
         env = self.backend_env
-        with preserved(_observation_state(env), self.device):
+        untouched = self._rows.around_observation() if self._rows else contextlib.nullcontext()
+        with untouched, preserved(_observation_state(env), self.device):
             env.sim.forward()
             env.command_manager.compute(dt=self.step_dt, env_ids=ended)
             env.sim.sense()
