@@ -4,7 +4,8 @@
     python examples/train_and_play.py --help
 
 What is simulated is real physics (MuJoCo-Warp, by mjlab) in 64 rows at once. rsl_rl's PPO, with the
-configuration that mjlab registers for the task, sees a vector env like any other.
+configuration that mjlab registers for the task, sees a vector env like any other. In the end one
+row is suspended for a while, as if it waited for something, and drawn beside one that goes on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import tyro
@@ -25,7 +27,12 @@ from holdstep.cli.train import train_with_progress
 from holdstep.envs import RslRlVecEnv, check_vector_env, make
 from holdstep.policies import RslRlPolicy, play_first_episodes
 from holdstep.policies.rsl_rl import TrainingSettings
-from holdstep.policies.rsl_rl.plots import plot_reward_curve
+from holdstep.policies.rsl_rl.plots import plot_reward_curve, plot_suspended_row
+from holdstep.wrappers import SuspendOnWait
+
+if TYPE_CHECKING:
+    from holdstep.envs import TorchVectorEnv
+    from holdstep.policies.rsl_rl.run_dir import RunDir
 
 
 @dataclass
@@ -86,10 +93,12 @@ def main(arguments: Arguments) -> Path:
             )
             # 3. The env that was trained on keeps the contract that wrappers rely on.
             check_vector_env(env, num_steps=20)
+            # 4. One row stands still for a while, as if it waited for something.
+            suspended_row, stood_still = play_with_a_suspended_row(env, policy, result.run_dir)
     finally:
         env.close()
 
-    # 4. Report.
+    # 5. Report.
     trained_steps = sum(i.num_steps for i in result.iterations)
     trained_s = sum(i.collect_s + i.learn_s for i in result.iterations)
     report = {
@@ -105,6 +114,8 @@ def main(arguments: Arguments) -> Path:
         "seconds": round(time.perf_counter() - started, 1),
         "checkpoint": str(result.checkpoint),
         "reward_curve": str(plot_reward_curve(result.run_dir)),
+        "suspended_row": str(suspended_row),
+        "stood_still": stood_still,
     }
     file = result.run_dir.path / "report.json"
     file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -116,6 +127,33 @@ def main(arguments: Arguments) -> Path:
     console.print(table)
     console.print(f"report: {file}", markup=False)
     return file
+
+
+def play_with_a_suspended_row(
+    env: TorchVectorEnv, policy: RslRlPolicy, run_dir: RunDir
+) -> tuple[Path, bool]:
+    """Suspend row 0 for steps 4 to 43 of 80, and draw it beside row 1, which goes on.
+
+    Returns:
+        The plot's path, and whether row 0 observed the same all the while, bit for bit.
+    """
+    suspending = SuspendOnWait(env)
+    obs, _ = suspending.reset(seed=2)
+    policy.reset(None)
+    seen, active = [], []
+    for step in range(80):
+        if step == 4:
+            suspending.suspend(0)
+        if step == 44:
+            suspending.resume(0)
+        obs, _, terminated, truncated, info = suspending.step(policy(obs))
+        policy.reset(terminated | truncated)
+        seen.append(next(iter(obs.values())))
+        active.append(info["active"])
+    row = torch.stack(seen)[:, 0]
+    stood_still = torch.equal(row[4:44], row[3].expand_as(row[4:44]))
+    file = plot_suspended_row(run_dir, torch.stack(seen), torch.stack(active), row=0, other=1)
+    return file, stood_still
 
 
 if __name__ == "__main__":

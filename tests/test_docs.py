@@ -76,7 +76,18 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "contract", "wrappers", "adapters", "rl_libraries"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quickstart",
+        "contract",
+        "wrappers",
+        "adapters",
+        "rl_libraries",
+        "suspension",
+        "suspension_recipes",
+    ],
+)
 def test_examples_of_a_page_run(name):
     if name in ("quickstart", "rl_libraries"):
         pytest.importorskip("rsl_rl", reason="the extra 'rsl-rl' is not installed")

@@ -109,7 +109,7 @@ def _sums_in_the_order_for(num_envs: int) -> Iterator[None]:
     It splits the sums of each world into groups, fewer the more worlds there are (mujoco_warp
     3.11); the order of a sum decides its last bits.
     """
-    solver = importlib.import_module("mujoco_warp._src.solver")
+    solver: Any = importlib.import_module("mujoco_warp._src.solver")
     groups = getattr(solver, "_jtdaj_groups_per_world", None)
     if groups is None:
         yield

@@ -130,8 +130,8 @@ def measure(task: str, num_envs: int, arguments: Arguments) -> list[dict[str, An
 class OwnTime:
     """Host time that holdstep itself spends in steps: around the simulator's step and in hooks.
 
-    Hooks run inside the simulator's step and call what they were put over. So what they are put over
-    is timed with a minus before they are there, and they are timed with a plus while they are.
+    Hooks run inside the simulator's step and call what they were put over. So what they are put
+    over is timed with a minus before they are there, and they with a plus while they are.
     """
 
     def __init__(self, env: Any) -> None:

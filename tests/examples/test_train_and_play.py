@@ -17,7 +17,9 @@ def report_of(tmp_path, *arguments):
     assert "reward curve" in done.stdout
     report = json.loads(next(tmp_path.glob("*/*/report.json")).read_text())
     assert Path(report["checkpoint"]).is_file()
-    assert Path(report["reward_curve"]).read_bytes().startswith(b"\x89PNG")
+    for plot in ("reward_curve", "suspended_row"):
+        assert Path(report[plot]).read_bytes().startswith(b"\x89PNG")
+    assert report["stood_still"] is True
     return report
 
 

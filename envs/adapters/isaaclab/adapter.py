@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
-import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.action_guard import ActionGuard
 from holdstep.envs.adapters.final_obs import FinalObsHook
+from holdstep.envs.adapters.isaaclab.log_watch import LogWatch
+from holdstep.envs.adapters.isaaclab.physics import physics_of
 from holdstep.envs.adapters.isaaclab.plain import owned, owned_obs, owned_vector
 from holdstep.envs.adapters.isaaclab.rendering import why_not_renderable
-from holdstep.envs.adapters.isaaclab.spaces import described
+from holdstep.envs.adapters.isaaclab.spaces import action_space, described
 from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
 from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
@@ -23,10 +25,13 @@ from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.last_obs import LastObs
 from holdstep.envs.observations import batched
-from holdstep.errors import CapabilityError, ClosedEnvError, ConfigError, ResetNeededError
+from holdstep.envs.state.user_state import UserState
+from holdstep.errors import CapabilityError, ClosedEnvError, ResetNeededError
 
 if TYPE_CHECKING:
+    from holdstep.envs.adapters.isaaclab.rows import IsaacLabRowControl
     from holdstep.envs.adapters.isaaclab.workflow import Workflow
+    from holdstep.envs.capabilities import FreezeLevel, RngScope
 
 
 class IsaacLabEnv(TorchVectorEnv):
@@ -71,17 +76,24 @@ class IsaacLabEnv(TorchVectorEnv):
         self.render_mode = backend_env.render_mode
         self.metadata = dict(backend_env.metadata) | {"autoreset_mode": AutoresetMode.SAME_STEP}
         self._why_not_renderable = why_not_renderable(backend_env)
+        self._physics = physics_of(workflow.core)
         self.capabilities = Capabilities(
-            freeze="none", rng="global", final_obs=True, render=self._why_not_renderable is None
+            freeze=self._physics.level,
+            rng="global",
+            final_obs=True,
+            render=self._why_not_renderable is None,
+            snapshot=self._physics.level != "none",
         )
         with ordinary_tensors():
             self._set_observation_space(workflow.observation_space())
-        self.single_action_space = _action_space(backend_env.single_action_space)
+        self.single_action_space = action_space(backend_env.single_action_space)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._action_guard = ActionGuard(self.action_space, self.device)
         self._final_obs = FinalObsHook(workflow.core, lambda _: workflow.observe_without_trace())
         self._final_obs.install()
         self._last_obs = LastObs()
+        self._rows: IsaacLabRowControl | None = None
+        self.user_state = UserState(self.num_envs, self.device)
         self.closed = False
 
     @property
@@ -136,7 +148,8 @@ class IsaacLabEnv(TorchVectorEnv):
             mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
             mask[ids] = True
             others = (~mask).nonzero().squeeze(-1)
-            with ordinary_tensors():
+            protected = self._rows.others_untouched(ids) if self._rows else contextlib.nullcontext()
+            with ordinary_tensors(), protected:
                 obs, extras = self._workflow.reset_rows(ids.to(self._env_ids_dtype), others, seed)
                 new_obs = self._last_obs.merged(mask, obs)
         info = {key: owned(value) for key, value in extras.items() if key != "log"}
@@ -147,21 +160,109 @@ class IsaacLabEnv(TorchVectorEnv):
         if not self._last_obs:
             self._check_open()
             raise ResetNeededError("Call reset() before the first step().")
+        obs, reward, terminated, truncated, info = self.advance(actions)
+        info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        return self._last_obs.keep(obs), reward, terminated, truncated, info
+
+    def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
+        """Step while the :meth:`row_control` holds the other rows.
+
+        Raises:
+            CapabilityError: nothing holds rows.
+        """
+        if self._rows is None:
+            raise CapabilityError(
+                "Isaac Lab steps all rows or none; wrap the env in SuspendOnWait to hold some of "
+                "them."
+            )
+        if not self._last_obs:
+            self._check_open()
+            raise ResetNeededError("Call reset() before the first step().")
+        return self._rows.step(actions, active_mask)
+
+    def advance(self, actions: torch.Tensor) -> StepResult:
+        """Step the simulator; the first half of :meth:`step`, for who finishes it in another way.
+
+        Returns:
+            As :meth:`step` does, in memory of its own, without ``info["active"]``.
+        """
         actions = self._action_guard.check(actions)
-        log = _LogWatch(self._workflow.core.extras)
+        log = LogWatch(self._workflow.core.extras)
         with ordinary_tensors(), self._final_obs:
             given = self._workflow.forward_actions(actions)
             obs, reward, terminated, truncated, extras = self._env.step(given)
             info = log.info_of(extras)
-            info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
             self._final_obs.add_to(info)
             return (
-                self._last_obs.keep(owned_obs(obs)),
+                owned_obs(obs),
                 owned_vector(reward, torch.float32, self.device),
                 owned_vector(terminated, torch.bool, self.device),
                 owned_vector(truncated, torch.bool, self.device),
                 info,
             )
+
+    def register_state(
+        self, name: str, get: Callable[[], torch.Tensor | None], **options: Any
+    ) -> None:
+        """Declare row state that holdstep's table of Isaac Lab can't know: see ``holdstep check``.
+
+        Tensors and Warp arrays ``[N, ...]`` which a direct env, a term that is a class, an action,
+        a command, an actuator or a sensor keeps as attributes are known without this, also inside
+        lists, dictionaries and dataclasses.
+
+        Args:
+            name: for snapshots and messages.
+            get: returns the tensor as it is now, or None as long as there is none.
+            **options: ``dim`` and ``repeat``, see :class:`~holdstep.envs.state.slot.Layout`;
+                ``layout``: ``"rows"``, ``"ring"`` (then also ``position``, which returns the index
+                written last) or a callable that gives a view ``[N, ...]``; ``parameter=True`` for
+                what only resets and users change.
+
+        Raises:
+            ConfigError: the tensor does not have the shape that was declared, or the name is taken.
+            SuspensionError: rows are suspended now.
+        """
+        self.user_state.register(name, get, control=self._rows, **options)
+
+    def row_control(self, *, level: FreezeLevel, rng: RngScope) -> IsaacLabRowControl:
+        """Holds rows by stepping everybody and putting them back.
+
+        At level ``"exact"`` on Newton with the MuJoCo Warp solver; that is given for
+        ``"approximate"`` too, being more. At level ``"approximate"`` on PhysX, whose caches are out
+        of reach.
+
+        Raises:
+            CapabilityError: another level was asked for, or there is a control already.
+        """
+        self._check_open()
+        if self._rows is not None:
+            raise CapabilityError("Something holds rows of this env already; close that first.")
+        physics = self._physics
+        if physics.level == "none":
+            raise CapabilityError(f"Rows of this env can't be held: {physics.why_none}")
+        if level not in (physics.level, "approximate"):
+            hint = (
+                " PhysX keeps caches (contacts, impulses) that can't be put back: level="
+                "'approximate' is available, and says so."
+                if physics.level == "approximate"
+                else ""
+            )
+            raise CapabilityError(
+                f"The freeze level of this env is {physics.level!r}, {level!r} was asked for.{hint}"
+            )
+        if rng != "global":
+            raise CapabilityError(
+                f"Isaac Lab's rows draw from one random stream (rng='global'), {rng!r} was asked "
+                "for."
+            )
+        from holdstep.envs.adapters.isaaclab.rows import IsaacLabRowControl
+
+        self._rows = IsaacLabRowControl(self, self._workflow.core, physics, self._last_obs, rng=rng)
+        return self._rows
+
+    def row_control_closed(self) -> None:
+        """The row control is closed: the env is as it was before there was one."""
+        self._rows = None
 
     def render(self) -> Any:
         """One RGB frame, uint8 ``[H, W, 3]``, seen by the camera of Isaac Lab's viewer config.
@@ -177,6 +278,8 @@ class IsaacLabEnv(TorchVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Unhook and close the simulator; Isaac Sim itself runs on until the process ends."""
+        if self._rows is not None:
+            self._rows.close()
         self._final_obs.remove()
         self._last_obs.clear()
         self._env.close()
@@ -194,39 +297,3 @@ class IsaacLabEnv(TorchVectorEnv):
         corrected = described(obs, self.single_observation_space)
         if corrected != self.single_observation_space:
             self._set_observation_space(corrected)
-
-
-class _LogWatch:
-    """Tells whether the backend writes to ``extras["log"]``, which it leaves there otherwise.
-
-    Args:
-        extras: the backend's own dictionary, before the call that is watched.
-    """
-
-    def __init__(self, extras: Mapping[str, Any]) -> None:
-        self._log = extras.get("log")
-        # References, not copies: an entry that is replaced is another object, even if equal.
-        self._entries = dict(self._log) if isinstance(self._log, Mapping) else {}
-
-    def info_of(self, extras: Mapping[str, Any]) -> Info:
-        """A copy of ``extras``, without a log that is older than the call."""
-        return {
-            key: owned(value) for key, value in extras.items() if key != "log" or self._new(value)
-        }
-
-    def _new(self, log: Any) -> bool:
-        if log is not self._log or not isinstance(log, Mapping):
-            return log is not self._log
-        return any(self._entries.get(key, self) is not value for key, value in log.items())
-
-
-def _action_space(space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
-    if isinstance(space, gymnasium.spaces.Box):
-        low, high = np.float32(space.low), np.float32(space.high)
-        return gymnasium.spaces.Box(low, high, shape=tuple(space.shape), dtype=np.float32)
-    if isinstance(space, gymnasium.spaces.Discrete | gymnasium.spaces.MultiDiscrete):
-        return space
-    raise ConfigError(
-        f"The task's action space is {space}. holdstep's envs take one tensor of actions: Box, "
-        "Discrete and MultiDiscrete spaces work."
-    )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
+import numpy as np
 import torch
 
 from holdstep.envs.observations import space_of
+from holdstep.errors import ConfigError
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import Obs
@@ -39,3 +41,23 @@ def _fits(space: gymnasium.Space[Any] | None, tensor: torch.Tensor) -> bool:
     low = torch.as_tensor(space.low, device=tensor.device)
     high = torch.as_tensor(space.high, device=tensor.device)
     return bool(((tensor >= low) & (tensor <= high)).all())
+
+
+def action_space(space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:
+    """The single-env action space in the types of the contract.
+
+    Args:
+        space: the backend's.
+
+    Raises:
+        ConfigError: it is not one array of numbers per row.
+    """
+    if isinstance(space, gymnasium.spaces.Box):
+        low, high = np.float32(space.low), np.float32(space.high)
+        return gymnasium.spaces.Box(low, high, shape=tuple(space.shape), dtype=np.float32)
+    if isinstance(space, gymnasium.spaces.Discrete | gymnasium.spaces.MultiDiscrete):
+        return space
+    raise ConfigError(
+        f"The task's action space is {space}. holdstep's envs take one tensor of actions: Box, "
+        "Discrete and MultiDiscrete spaces work."
+    )

@@ -62,12 +62,12 @@ def hard_cfg(
     return cfg
 
 
-def make_hard(task: str, **options: Any) -> MjlabEnv:
+def make_hard(task: str, *, device: str = "cpu", **options: Any) -> MjlabEnv:
     """Build a task with :func:`hard_cfg`."""
     from mjlab.envs import ManagerBasedRlEnv
 
     with silenced():
-        return MjlabEnv(ManagerBasedRlEnv(cfg=hard_cfg(task, **options), device="cpu"))
+        return MjlabEnv(ManagerBasedRlEnv(cfg=hard_cfg(task, **options), device=device))
 
 
 def _add_push(cfg: Any, step_dt: float) -> None:

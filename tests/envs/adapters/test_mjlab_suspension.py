@@ -17,7 +17,7 @@ from tests.envs.state import lockstep
 
 pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
 
-from tests.envs.adapters.mjlab_hard_tasks import make_hard  # noqa: E402
+from tests.envs.adapters.mjlab_hard_tasks import make_hard
 
 # Numbers of rows that are numbers of other things too: Cartpole has 2 joints, Yam 7 actions, and a
 # history has 3 entries.

@@ -50,7 +50,7 @@ def run(
     """
     num_steps, num_envs = actions.shape[:2]
     trace = Trace(num_envs)
-    all_ids = torch.arange(num_envs)
+    all_ids = torch.arange(num_envs, device=env.device)
     env.reset(seed=seed)
     if first_lengths is not None:
         env.episode_length_buf = first_lengths.clone()
@@ -66,12 +66,13 @@ def run(
         if wanted - now:
             env.suspend(sorted(wanted - now))
             for row in wanted - now:
-                held[row] = registry.gather(torch.tensor([row]))
+                held[row] = registry.gather(all_ids[row : row + 1])
         if now - wanted:
             for row in now - wanted:
-                _assert_same(registry.gather(torch.tensor([row])), held[row], f"held row {row}")
+                now_held = registry.gather(all_ids[row : row + 1])
+                _assert_same(now_held, held[row], f"held row {row}")
             env.resume(sorted(now - wanted))
-        batch = torch.full(actions.shape[1:], torch.nan)
+        batch = torch.full(actions.shape[1:], torch.nan, device=env.device)
         active = [i for i in range(num_envs) if i not in wanted]
         for i in active:
             batch[i] = actions[len(trace.active_ticks[i]), i]
