@@ -13,6 +13,7 @@ from holdstep.envs.contract import TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.registry import list_envs, make
+from holdstep.envs.state.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from holdstep.envs.views.rsl_rl import RslRlVecEnv
@@ -26,6 +27,7 @@ __all__ = [
     "RslRlVecEnv",
     "Sb3VecEnv",
     "SkrlEnv",
+    "Snapshot",
     "TorchVectorEnv",
     "adapt",
     "canonical_device",

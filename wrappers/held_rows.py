@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,6 +51,9 @@ class HeldRows(VectorWrapper):
         self._suspended_ids: set[int] = set()
         self._ready = False
         self._control = self.unwrapped.row_control(level=level, rng=rng)
+        # A wrapper that is thrown away lets go of the backend, for the next one.
+        self._let_go = weakref.finalize(self, self._control.close)
+        self._let_go.atexit = False
 
     @property
     def level(self) -> FreezeLevel:
@@ -166,7 +170,7 @@ class HeldRows(VectorWrapper):
         """Let go of all rows, and leave the backend as it was before this wrapper."""
         self._suspended_ids.clear()
         self._active_mask.fill_(True)
-        self._control.close()
+        self._let_go()
 
     def _hold(self, rows: list[int]) -> None:
         ids = self._ids(rows)

@@ -144,6 +144,32 @@ class SuspendOnWait(HeldRows):
             )
         self._resume(rows)
 
+    def resume_finished(self, timeout_s: float | None = 0.0) -> torch.Tensor:
+        """Resume the rows whose wait is done, and say which, so that they get a fresh action.
+
+        :meth:`step` does the same at its start, with the action that such a row was given anyway.
+
+        Args:
+            timeout_s: how long to wait for a first one [s]; 0 only looks, None waits without a
+                limit.
+
+        Returns:
+            The rows that were resumed, int64 ``[k]``; none if it only looked and nothing was done.
+
+        Raises:
+            SuspensionError: a wait has failed, which is the cause, and its rows are resumed; or it
+                is to wait and no row waits for anything that could be done.
+            SuspensionTimeoutError: nothing was done in time.
+            ResetNeededError: before the first reset of this wrapper.
+            ClosedEnvError: after close.
+        """
+        self._check_usable()
+        if timeout_s == 0:
+            finished = self._waits.take_finished() if self._waits else []
+        else:
+            finished = self._waits.block(timeout_s)
+        return self._ids(sorted(self._apply(finished)))
+
     async def wait_any(self, timeout_s: float | None = None) -> torch.Tensor:
         """Wait, without stopping the event loop, until something that rows wait for is done.
 

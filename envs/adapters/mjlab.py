@@ -27,7 +27,13 @@ from holdstep.envs.observations import batched, flatten_groups, space_of
 from holdstep.envs.overrides import apply_overrides
 from holdstep.envs.registry import unknown_env
 from holdstep.envs.state.user_state import UserState
-from holdstep.errors import CapabilityError, ClosedEnvError, ConfigError, ResetNeededError
+from holdstep.errors import (
+    CapabilityError,
+    ClosedEnvError,
+    ConfigError,
+    ResetNeededError,
+    SuspensionError,
+)
 from holdstep.extras import require
 
 if TYPE_CHECKING:
@@ -154,6 +160,10 @@ class MjlabEnv(TorchVectorEnv):
         if not self._last_obs:
             self._check_open()
             raise ResetNeededError("Call reset() before the first step().")
+        if self._rows is not None and self._rows.holds_any:
+            raise SuspensionError(
+                "Rows of this env are held: step the SuspendOnWait around it, or resume them first."
+            )
         obs, reward, terminated, truncated, info = self.advance(actions)
         info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         returned_obs = self._last_obs.keep(obs)

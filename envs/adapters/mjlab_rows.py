@@ -79,6 +79,8 @@ class MjlabRowControl(PutBackControl):
         self._cache_hook.remove()
         if self._scopes is not None:
             self._scopes.remove()
+        if self._random is not None:
+            self._random.close()
         self.env.row_control_closed()
 
     def _make_registry(self) -> StateRegistry:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from holdstep.envs.state.row_copy_torch import put_rows_back, save_rows, saved_rows
 from holdstep.envs.state.row_memory import RowMemory, form_of
-from holdstep.envs.state.saved_slot import CopiedBy, SavedSlot
+from holdstep.envs.state.saved_slot import LET_GO, CopiedBy, SavedSlot
 from holdstep.errors import UnsupportedStateError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class RowStore:
         self._held_rows_changed()
         if not self._num_held:
             for entry in self._entries:  # nobody's tensors are kept alive for nothing
-                self._tensor_changed(entry, None, self._held_mask)
+                entry.seen, entry.live = LET_GO, None
 
     def put_back(self) -> None:
         """Write the held rows into the slots' tensors as they are now; waits for no GPU.
@@ -133,7 +133,9 @@ class RowStore:
         for entry in self._by_torch:
             assert entry.live is not None
             assert entry.saved is not None
-            assert entry.env_ids is not None
+            if entry.env_ids is None:  # the fused copy had it until this step
+                held = np.flatnonzero(self._held_mask)
+                entry.env_ids = torch.from_numpy(held).to(entry.saved.device)
             if entry.packed is None:
                 entry.packed = saved_rows(entry.slot, entry.saved, entry.env_ids)
             put_rows_back(entry.slot, entry.live, entry.packed, entry.env_ids)
@@ -217,13 +219,16 @@ class RowStore:
         for entry in self._entries:
             if entry.saved is None:
                 continue
+            entry.packed = None
+            if entry.copied_by is CopiedBy.COPIER and entry.mask is None:
+                entry.env_ids = None  # the fused copy has its own
+                continue
             if entry.mask is not None:
                 entry.mask &= self._held_mask
                 if (entry.mask == self._held_mask).all():
                     entry.mask = None
             if entry.copied_by is not self._who_copies(entry):
                 self._route(entry)
-            entry.packed = None
             device = entry.saved.device
             if entry.mask is not None:
                 entry.env_ids = torch.from_numpy(np.flatnonzero(entry.mask)).to(device)

@@ -14,6 +14,14 @@ from holdstep.envs.state.row_memory import Form, RowMemory
 from holdstep.envs.state.slot import Slot
 
 
+class _LetGo(Enum):
+    LET_GO = auto()
+
+
+LET_GO = _LetGo.LET_GO
+"""In place of a tensor that was not kept: whatever is there now is to be looked at anew."""
+
+
 class CopiedBy(Enum):
     """Who copies a slot's rows."""
 
@@ -49,7 +57,7 @@ class SavedSlot:
 
     slot: Slot
     get: Callable[[], torch.Tensor | None]
-    seen: torch.Tensor | None = None
+    seen: torch.Tensor | _LetGo | None = None
     pointer: int = 0
     form: Form | None = None
     live: torch.Tensor | None = None

@@ -39,12 +39,19 @@ class Snapshot:
         """The number of rows."""
         return len(next(iter(self.rows.values())))
 
-    def __getitem__(self, index: slice | list[int] | torch.Tensor) -> Snapshot:
+    def __repr__(self) -> str:
+        """How much of what it holds, without the tensors."""
+        num_bytes = sum(rows.nbytes for rows in (*self.rows.values(), *self.obs.values()))
+        return f"Snapshot({len(self)} rows, {len(self.rows)} slots, {num_bytes / 1e3:.1f} kB)"
+
+    def __getitem__(self, index: int | slice | list[int] | torch.Tensor) -> Snapshot:
         """Some of the rows, as a snapshot of their own.
 
         Args:
-            index: a slice, positions, or a bool mask ``[k]``.
+            index: a position, a slice, positions, or a bool mask ``[k]``.
         """
+        if isinstance(index, int):
+            index = [index]
         return dataclasses.replace(
             self,
             rows={name: rows[index].clone() for name, rows in self.rows.items()},

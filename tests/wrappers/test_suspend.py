@@ -207,6 +207,27 @@ def test_a_step_waits_while_everything_is_suspended():
     assert clock.time_s == 5.0
 
 
+def test_rows_can_be_resumed_before_their_action_is_decided():
+    clock = FakeClock()
+    env = suspendable(clock=clock)
+    assert env.resume_finished().tolist() == []
+    future = concurrent.futures.Future()
+    env.suspend([2, 3], until=[future, lambda: clock.time_s >= 4])
+    assert env.resume_finished().tolist() == []
+    assert clock.pauses == []
+    future.set_result(None)
+    assert env.resume_finished().tolist() == [2]
+    assert env.suspended.tolist() == [False, False, False, True]
+    assert env.resume_finished(timeout_s=None).tolist() == [3]
+    assert clock.time_s >= 4
+    with pytest.raises(SuspensionError, match="waits for"):
+        env.resume_finished(timeout_s=None)
+    env.suspend(0, until=lambda: False)
+    with pytest.raises(SuspensionTimeoutError):
+        env.resume_finished(timeout_s=2)
+    assert env.suspended.tolist() == [True, False, False, False]
+
+
 def test_a_step_waits_no_longer_than_it_may():
     clock = FakeClock()
     env = suspendable(clock=clock, wait_timeout_s=3)
@@ -457,6 +478,7 @@ def test_no_rows_are_no_error():
 CALLS = [
     lambda env: env.suspend(0),
     lambda env: env.resume(0),
+    lambda env: env.resume_finished(),
     lambda env: env.snapshot(),
     lambda env: env.fork(0, 1),
     lambda env: asyncio.run(env.wait_any()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from holdstep.envs.adapters.mjlab_rows import MjlabRowControl
 from holdstep.envs.state.put_back import PutBackControl
 from holdstep.envs.state.row_store import RowStore
+from holdstep.errors import CapabilityError, SuspensionError
 from holdstep.wrappers import SuspendOnWait
 from tests.envs.state import lockstep
 
@@ -264,6 +266,41 @@ def test_the_simulator_is_hooked_only_while_rows_are_held():
     env.suspend([0, 2])
     env.close()
     assert instance_functions(env.backend_env) == clean
+
+
+def test_the_env_inside_is_not_stepped_past_the_wrapper(env):
+    env.step(zeros(env))
+    env.suspend(1)
+    before = env.snapshot()
+    with pytest.raises(SuspensionError, match="SuspendOnWait"):
+        env.unwrapped.step(zeros(env))
+    assert_equal(env.snapshot().rows, before.rows)
+
+
+def test_a_wrapper_that_is_thrown_away_lets_go():
+    inner = make_hard("Mjlab-Cartpole-Balance", num_envs=2)
+    inner.final_obs_enabled = False
+    clean = instance_functions(inner.backend_env)
+    for rng in ("global", "per_env"):
+        env = SuspendOnWait(inner, rng=rng)
+        env.reset(seed=0)
+        env.suspend(1)
+        with pytest.raises(CapabilityError, match="already"):
+            SuspendOnWait(inner)
+        del env
+        gc.collect()
+        assert instance_functions(inner.backend_env) == clean
+    inner.close()
+
+
+@pytest.mark.parametrize("level", ["approximate"])
+def test_a_level_that_mjlab_does_not_have_is_refused(level):
+    inner = make_hard("Mjlab-Cartpole-Balance", num_envs=2)
+    with pytest.raises(CapabilityError, match="'exact'"):
+        SuspendOnWait(inner, level=level)
+    with pytest.raises(CapabilityError, match="SuspendOnWait"):
+        inner.step_masked(zeros(inner), torch.ones(2, dtype=torch.bool))
+    SuspendOnWait(inner, level="skip").close()
 
 
 def test_a_step_that_fails_leaves_held_rows_and_no_hooks(env, monkeypatch):

@@ -12,6 +12,9 @@ import torch
 NOT_ROW_STATE = ("_reset_term_last_triggered_step_id",)
 """Slots that count steps of the whole env: those go on while a row is suspended."""
 
+_SOMETIMES = ("final ", "derived ")
+"""What is only there at ticks at which some row ended, or something was read."""
+
 
 @dataclass
 class Trace:
@@ -87,7 +90,7 @@ def run(
             assert reward[i] == 0
             assert not ended[i]
         trace.num_ended += int(ended.sum())
-        trace.ticks.append(shown | registry.gather(all_ids))
+        trace.ticks.append(shown | _state(registry, all_ids))
         for i in active:
             trace.active_ticks[i].append(tick)
         tick += 1
@@ -125,12 +128,17 @@ def assert_same_rows(suspended: Trace, plain: Trace) -> None:
             )
 
 
+def _state(registry: Any, all_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    state = registry.gather(all_ids)
+    derived = [slot.name for slot in registry if slot.is_derived and slot.name in state]
+    return state | {f"{_SOMETIMES[1]}{name}": state.pop(name) for name in derived}
+
+
 def _assert_same(
     mine: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], where: str
 ) -> None:
-    # An episode's last observation is only there at ticks at which some row ended.
-    names = {name for name in mine.keys() | theirs.keys() if not name.startswith("final ")}
-    names |= {name for name in mine.keys() & theirs.keys() if name.startswith("final ")}
+    names = {name for name in mine.keys() | theirs.keys() if not name.startswith(_SOMETIMES)}
+    names |= mine.keys() & theirs.keys()
     different = [
         name
         for name in sorted(names)
