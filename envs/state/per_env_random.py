@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ import torch
 
 from holdstep.envs.state.random_kinds import DTYPES, Engine, Kind, TorchEngine, advance
 from holdstep.envs.state.random_redirect import install, redirected_to
-from holdstep.envs.state.random_scopes import RowsScope, ScopeIds, location
+from holdstep.envs.state.random_scopes import InScope, RowsScope, ScopeIds, location
 from holdstep.envs.state.rng import PerEnvRng
 
 if TYPE_CHECKING:
@@ -139,8 +140,7 @@ class PerEnvRandom:
             self._installed()
             self._installed = None
 
-    @contextmanager
-    def rows(self, env_ids: ScopeIds) -> Iterator[None]:
+    def rows(self, env_ids: ScopeIds) -> AbstractContextManager[None]:
         """The code inside is about these rows.
 
         Args:
@@ -148,16 +148,8 @@ class PerEnvRandom:
                 bool mask ``[N]`` (which waits for a GPU), or None for all rows.
         """
         if self._depth == 0:
-            yield
-            return
-        scopes = self._scopes
-        scopes.append(RowsScope(env_ids, self.num_envs, self.device))
-        try:
-            yield
-        finally:
-            scopes.pop()
-            if scopes:
-                scopes[-1].unfollow()
+            return InScope(self._scopes, None)
+        return InScope(self._scopes, RowsScope(env_ids, self.num_envs, self.device))
 
     @contextmanager
     def preserved(self) -> Iterator[None]:
@@ -205,11 +197,12 @@ class PerEnvRandom:
         """
         if out.numel() == 0:
             return out
-        if kind is Kind.UNIFORM and out.dtype != torch.float32:
-            return out.copy_(self._other_uniform(out, a, b))
-        if out.dtype == DTYPES[kind] and out.device == self.device and out.is_contiguous():
+        dtype = out.dtype
+        if dtype is DTYPES[kind] and out.device == self.device and out.is_contiguous():
             self._draw(out, kind, a, b)
             return out
+        if kind is Kind.UNIFORM and dtype is not torch.float32:
+            return out.copy_(self._other_uniform(out, a, b))
         made = torch.empty(out.shape, dtype=DTYPES[kind], device=self.device)
         self._draw(made, kind, a, b)
         return out.copy_(made)
@@ -231,7 +224,8 @@ class PerEnvRandom:
         self._global_state_may_change = True
 
     def _draw(self, out: torch.Tensor, kind: Kind, a: float, b: float) -> None:
-        leading = out.shape[0] if out.ndim else -1
+        shape = out.shape
+        leading = shape[0] if shape else -1
         scope = self._scopes[-1] if self._scopes else None
         if scope is None or scope.is_all:
             if leading == self.num_envs:
@@ -296,7 +290,7 @@ class PerEnvRandom:
         if may_change or self.missed:
             return
         now = self._global_state()
-        if now[1] != before[1] or not torch.equal(now[0], before[0]):
+        if now[1] != before[1] or _bytes(now[0]) != _bytes(before[0]):
             self.missed = True
             warnings.warn(
                 "Something drew from torch's global random stream during a step, in a way that "
@@ -305,6 +299,11 @@ class PerEnvRandom:
                 UnattributedDrawWarning,
                 stacklevel=2,
             )
+
+
+def _bytes(state: torch.Tensor) -> bytes:
+    """The 5000 bytes of a generator's state; comparing them with ``torch.equal`` takes longer."""
+    return ctypes.string_at(state.data_ptr(), state.numel())
 
 
 def _make_engine(rng: PerEnvRng, name: Literal["warp", "torch"] | None) -> Engine:

@@ -43,6 +43,8 @@ def _new(
 
 
 _FACTORY_OPTIONS = frozenset({"dtype", "device", "layout", "pin_memory", "requires_grad"})
+_PLAIN_OPTIONS = frozenset({"dtype", "device"})
+_DEVICE = frozenset({"device"})
 
 
 def _size(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -53,6 +55,11 @@ def _size(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
 
 def _factory(kind: Kind) -> Replacement:
     def draw(target: DrawTarget, original: Original, *args: Any, **kwargs: Any) -> Any:
+        # What simulators call in every step, with nothing that needs a closer look.
+        if args and kwargs.keys() <= _PLAIN_OPTIONS:
+            out = torch.empty(*args, **kwargs)
+            if out.dtype is torch.float32:
+                return target.fill(out, kind, 0.0, 1.0)
         size = _size(args, kwargs)
         return _new(
             target, original, args, kwargs, size, lambda out: target.fill(out, kind, 0.0, 1.0)
@@ -85,6 +92,10 @@ def _like(
 
 def _factory_like(kind: Kind) -> Replacement:
     def draw(target: DrawTarget, original: Original, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs and len(args) == 1:  # as above
+            out = torch.empty_like(args[0])
+            if out.dtype is torch.float32 and out.layout is torch.strided:
+                return target.fill(out, kind, 0.0, 1.0)
         return _like(target, original, args, kwargs, lambda out: target.fill(out, kind, 0.0, 1.0))
 
     return draw
@@ -108,6 +119,11 @@ def drawable(low: int, high: int) -> bool:
 
 
 def _randint(target: DrawTarget, original: Original, *args: Any, **kwargs: Any) -> Any:
+    if len(args) == 3 and kwargs.keys() <= _DEVICE:  # as in _factory()
+        low, high, size = args
+        if type(low) is int and type(high) is int and drawable(low, high):
+            out = torch.empty(size, dtype=torch.int64, **kwargs)
+            return integers(target, out, low, high)
     positional = args if "size" in kwargs else args[:-1]
     low, high = _bounds(positional, kwargs)
     if not drawable(low, high):

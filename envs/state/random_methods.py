@@ -84,14 +84,14 @@ def _nonzero(
 ) -> Any:
     found = original(input, *args, **kwargs)
     if input.ndim == 1:
-        ids = found[0] if isinstance(found, tuple) else found.squeeze(1)
-        target.follow(input, ids, sys._getframe(2))
+        target.follow(input, found[0] if type(found) is tuple else found, sys._getframe(2))
     return found
 
 
 def _where(target: DrawTarget, original: Original, *args: Any, **kwargs: Any) -> Any:
     found = original(*args, **kwargs)
-    if isinstance(found, tuple) and len(found) == 1:
+    # A tensor most often: where() that chooses between two is called many times in a step.
+    if type(found) is tuple and len(found) == 1:
         condition = args[0] if args else kwargs["condition"]
         target.follow(condition, found[0], sys._getframe(2))
     return found

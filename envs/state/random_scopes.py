@@ -13,6 +13,36 @@ ScopeIds: TypeAlias = "torch.Tensor | Sequence[int] | slice | None"
 """Rows as simulators name them to their own functions: ids, a bool mask, a slice, None for all."""
 
 
+class InScope:
+    """Puts a scope on a stack while a block runs.
+
+    A class, because a generator with ``contextmanager`` takes five times as long, and simulators
+    open scopes in every step.
+
+    Args:
+        scopes: the stack.
+        scope: what is put on it; nothing if None.
+    """
+
+    __slots__ = ("_scope", "_scopes")
+
+    def __init__(self, scopes: list[RowsScope], scope: RowsScope | None) -> None:
+        self._scopes = scopes
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        """Enter the scope."""
+        if self._scope is not None:
+            self._scopes.append(self._scope)
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave it; the scope outside forgets what its code had looked up."""
+        if self._scope is not None:
+            self._scopes.pop()
+            if self._scopes:
+                self._scopes[-1].unfollow()
+
+
 class RowsScope:
     """The rows that a piece of a simulator's code is about, until it returns.
 
@@ -43,14 +73,15 @@ class RowsScope:
         self._frame: FrameType | None = None
         self._num_envs = num_envs
         self._device = device
-        if isinstance(env_ids, slice):
+        if isinstance(env_ids, torch.Tensor):
+            if env_ids.dtype == torch.bool:
+                env_ids = env_ids.nonzero()  # waits for a GPU
+            if env_ids.ndim != 1:
+                env_ids = env_ids.reshape(-1)
+        elif isinstance(env_ids, slice):
             env_ids = None if env_ids == slice(None) else range(num_envs)[env_ids]
         elif isinstance(env_ids, int):
             env_ids = [env_ids]
-        elif isinstance(env_ids, torch.Tensor):
-            if env_ids.dtype == torch.bool:
-                env_ids = env_ids.nonzero()  # waits for a GPU
-            env_ids = env_ids.reshape(-1)
         self._env_ids = env_ids
         self.is_all = env_ids is None
         self.num_rows = num_envs if env_ids is None else len(env_ids)
@@ -71,11 +102,12 @@ class RowsScope:
 
         Args:
             condition: ``[n]``; says something about rows if ``n`` is the number of rows.
-            found: indices where it holds, int64 ``[k]``.
+            found: indices where it holds, int64 ``[k]`` or ``[k, 1]``.
             frame: of the function that called.
         """
-        if condition.shape[0] == self._num_envs and found.ndim == 1:
-            self._followed, self._frame = found, frame
+        if condition.ndim == 1 and condition.shape[0] == self._num_envs:
+            self._followed = found if found.ndim == 1 else found.squeeze(1)
+            self._frame = frame
 
     def unfollow(self) -> None:
         """Forget what was looked up."""

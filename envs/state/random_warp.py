@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,8 @@ MAX_NUMBERS_OF_ROW_THREAD = 64
 """A thread makes up to this many numbers of a row one by one, and then advances its counter. Longer
 rows get a thread a number, and a second launch for the counters."""
 
-_OUT, _IDS = 3, 4  # positions among the kernel's parameters
-
-MAX_COMMANDS = 512
-"""Launches that are kept prepared; there are as many as there are different draws in a step."""
+MAX_THREADS = 2**30
+"""Of a launch: Warp counts threads in 32 bits."""
 
 _MIX1 = wp.constant(wp.uint64(0xBF58476D1CE4E5B9))
 _MIX2 = wp.constant(wp.uint64(0x94D049BB133111EB))
@@ -73,73 +72,99 @@ def _unit(z: wp.uint64):
     return (wp.float64(z >> wp.uint64(12)) + _HALF) * _ULP52
 
 
-@wp.func
-def _write(
-    out: wp.uint64,
-    num_rows: int,
-    num_each: int,
-    i: int,
-    first: int,
-    last: int,
-    kind: int,
-    a: wp.float64,
-    b: wp.float64,
-    low: wp.int64,
-    span: wp.uint64,
-    start: wp.uint64,
-    step: wp.uint64,
-    count: wp.int64,
-):
-    shape = (num_rows, num_each)
-    if kind == _UNIFORM:
-        floats = wp.array(ptr=out, shape=shape, dtype=wp.float32)
-        for j in range(first, last):
-            floats[i, j] = _uniform(_bits(start, step, count + wp.int64(j + 1)), a, b)
-    elif kind == _NORMAL:
-        normals = wp.array(ptr=out, shape=shape, dtype=wp.float32)
-        for j in range(first, last):
-            normals[i, j] = _normal(_bits(start, step, count + wp.int64(j + 1)), a, b)
-    elif kind == _INTEGER:
-        integers = wp.array(ptr=out, shape=shape, dtype=wp.int64)
-        for j in range(first, last):
-            integers[i, j] = _integer(_bits(start, step, count + wp.int64(j + 1)), low, span)
-    else:
-        doubles = wp.array(ptr=out, shape=shape, dtype=wp.float64)
-        for j in range(first, last):
-            doubles[i, j] = _unit(_bits(start, step, count + wp.int64(j + 1)))
+@wp.struct
+class _Parameters:
+    """Of the kernel; the fields of :class:`_HostParameters`, in the same order."""
+
+    counter: wp.uint64
+    key: wp.uint64
+    gamma: wp.uint64
+    out: wp.uint64
+    ids: wp.uint64
+    a: wp.float64
+    b: wp.float64
+    low: wp.int64
+    span: wp.uint64
+    num_streams: wp.int32
+    num_rows: wp.int32
+    num_each: wp.int32
+    num_parts: wp.int32
+    num_of_part: wp.int32
+    kind: wp.int32
+    advances: wp.int32
+
+
+class _HostParameters(ctypes.Structure):
+    """Addresses and sizes of a draw, as the kernel gets them.
+
+    Attributes:
+        counter: address of the streams' counters; ``key`` and ``gamma`` likewise.
+        out: address of what is filled, ``[num_rows, num_each]``.
+        ids: address of the rows' ids; 0 for rows 0 to ``num_rows - 1``.
+        a: first parameter of a kind with floating-point ones; ``b`` is the second.
+        low: first parameter of integers; ``span`` is the second.
+        num_streams: length of ``counter``.
+        num_rows: how many rows draw.
+        num_each: numbers of a row.
+        num_parts: threads that make a row's numbers; only one may advance its counter.
+        num_of_part: numbers that a thread makes.
+        kind: of numbers.
+        advances: whether the thread advances its row's counter.
+    """
+
+    _fields_ = [
+        *((name, ctypes.c_uint64) for name in ("counter", "key", "gamma", "out", "ids")),
+        ("a", ctypes.c_double),
+        ("b", ctypes.c_double),
+        ("low", ctypes.c_int64),
+        ("span", ctypes.c_uint64),
+        *((name, ctypes.c_int32) for name in ("num_streams", "num_rows", "num_each")),
+        *((name, ctypes.c_int32) for name in ("num_parts", "num_of_part", "kind", "advances")),
+    ]
 
 
 @wp.kernel(enable_backward=False)
-def _draw(
-    counter: wp.array(dtype=wp.int64),
-    key: wp.array(dtype=wp.int64),
-    gamma: wp.array(dtype=wp.int64),
-    out: wp.uint64,
-    ids: wp.uint64,
-    num_rows: int,
-    num_each: int,
-    num_of_thread: int,
-    kind: int,
-    a: wp.float64,
-    b: wp.float64,
-    low: wp.int64,
-    span: wp.uint64,
-    advances: int,
-) -> None:
-    """A thread makes ``num_of_thread`` numbers of a row; all of them, where counters advance."""
-    i, part = wp.tid()
+def _draw(p: _Parameters) -> None:
+    """A thread makes some numbers of a row; all of them, where counters advance."""
+    thread = wp.tid()
+    i = thread
+    part = 0
+    if p.num_parts > 1:
+        i = thread / p.num_parts
+        part = thread - i * p.num_parts
+    if i >= p.num_rows:
+        return
     row = wp.int64(i)
-    if ids != wp.uint64(0):
-        rows = wp.array(ptr=ids, shape=(num_rows,), dtype=wp.int64)
+    if p.ids != wp.uint64(0):
+        rows = wp.array(ptr=p.ids, shape=(p.num_rows,), dtype=wp.int64)
         row = rows[i]
+    counter = wp.array(ptr=p.counter, shape=(p.num_streams,), dtype=wp.int64)
+    keys = wp.array(ptr=p.key, shape=(p.num_streams,), dtype=wp.int64)
+    gammas = wp.array(ptr=p.gamma, shape=(p.num_streams,), dtype=wp.int64)
     count = counter[row]
-    start = wp.uint64(key[row])
-    step = wp.uint64(gamma[row])
-    first = part * num_of_thread
-    last = wp.min(first + num_of_thread, num_each)
-    _write(out, num_rows, num_each, i, first, last, kind, a, b, low, span, start, step, count)
-    if advances != 0:
-        counter[row] = count + wp.int64(num_each)
+    start = wp.uint64(keys[row])
+    step = wp.uint64(gammas[row])
+    first = part * p.num_of_part
+    last = wp.min(first + p.num_of_part, p.num_each)
+    shape = (p.num_rows, p.num_each)
+    if p.kind == _UNIFORM:
+        floats = wp.array(ptr=p.out, shape=shape, dtype=wp.float32)
+        for j in range(first, last):
+            floats[i, j] = _uniform(_bits(start, step, count + wp.int64(j + 1)), p.a, p.b)
+    elif p.kind == _NORMAL:
+        normals = wp.array(ptr=p.out, shape=shape, dtype=wp.float32)
+        for j in range(first, last):
+            normals[i, j] = _normal(_bits(start, step, count + wp.int64(j + 1)), p.a, p.b)
+    elif p.kind == _INTEGER:
+        integers = wp.array(ptr=p.out, shape=shape, dtype=wp.int64)
+        for j in range(first, last):
+            integers[i, j] = _integer(_bits(start, step, count + wp.int64(j + 1)), p.low, p.span)
+    else:
+        doubles = wp.array(ptr=p.out, shape=shape, dtype=wp.float64)
+        for j in range(first, last):
+            doubles[i, j] = _unit(_bits(start, step, count + wp.int64(j + 1)))
+    if p.advances != 0:
+        counter[row] = count + wp.int64(p.num_each)
 
 
 class WarpEngine:
@@ -149,17 +174,25 @@ class WarpEngine:
     ones up to the rounding of log and cos in float64, which a float32 result shows once in some
     hundred million numbers.
 
-    Launches run on torch's current stream, and are kept prepared by their parameters: changing the
-    two pointers of a prepared launch costs a quarter of making it.
+    Launches run on torch's current stream, and are prepared: making one takes Warp ten times as
+    long as repeating it. One serves all draws of up to so many threads, a power of two; the
+    superfluous ones do nothing. What draws differ in is written in place, into the parameters that
+    all prepared launches share: a launch copies them before it returns, also while a CUDA graph is
+    captured.
     """
 
     def __init__(self, rng: PerEnvRng) -> None:
         wp.init()
         self._device = rng.device
         self._on_cpu = rng.device.type == "cpu"
-        self._rng = rng  # kept alive: the prepared launches hold the addresses of its tensors
-        self._state = [wp.from_torch(part) for part in (rng.counter, rng.key, rng.gamma)]
-        self._commands: dict[tuple[Any, ...], Any] = {}
+        self._rng = rng  # kept alive: the parameters hold the addresses of its tensors
+        self._parameters = _HostParameters(
+            counter=rng.counter.data_ptr(),
+            key=rng.key.data_ptr(),
+            gamma=rng.gamma.data_ptr(),
+            num_streams=rng.num_envs,
+        )
+        self._launches: dict[int, Any] = {}
         self._streams: dict[int, Any] = {}
         # Compiles the kernel now, not in the middle of the first step.
         scratch = torch.empty(1, 1, dtype=torch.float32, device=rng.device)
@@ -176,56 +209,61 @@ class WarpEngine:
         advances: bool = True,
     ) -> None:
         """See :class:`~holdstep.envs.state.random_kinds.Engine`."""
-        num_rows = out.shape[0]
+        num_threads = num_rows = out.shape[0]
         num_each = out.numel() // num_rows
-        fused = num_each <= MAX_NUMBERS_OF_ROW_THREAD or self._on_cpu
-        parameters = (num_rows, num_each, kind, a, b, advances and fused)
-        command = self._commands.get(parameters)
-        if command is None:
-            command = self._prepared(*parameters)
-        command.set_param_at_index(_OUT, out.data_ptr())
-        command.set_param_at_index(_IDS, 0 if ids is None else ids.data_ptr())
-        if self._on_cpu:
-            command.launch()
+        parameters = self._parameters
+        # On a CPU threads are a loop: a row is one iteration of it, however long it is.
+        if num_each <= MAX_NUMBERS_OF_ROW_THREAD or self._on_cpu:
+            parameters.num_parts = 1
+            parameters.num_of_part = num_each
+            parameters.advances = advances
+            advances = False
         else:
-            command.launch(stream=self._stream())
-        if advances and not fused:
+            num_of_part = 1 + num_rows * num_each // MAX_THREADS
+            parameters.num_parts = num_parts = -(-num_each // num_of_part)
+            parameters.num_of_part = num_of_part
+            parameters.advances = False
+            num_threads *= num_parts
+        parameters.out = out.data_ptr()
+        parameters.ids = 0 if ids is None else ids.data_ptr()
+        parameters.num_rows = num_rows
+        parameters.num_each = num_each
+        parameters.kind = kind
+        if kind is Kind.INTEGER:
+            parameters.low = int(a)
+            parameters.span = int(b)
+        else:
+            parameters.a = a
+            parameters.b = b
+        size = (num_threads - 1).bit_length()
+        launch = self._launches.get(size) or self._prepared(size)
+        launch.launch(stream=None if self._on_cpu else self._stream())
+        if advances:
             advance(self._rng, ids, num_rows, num_each)
 
-    def _prepared(
-        self, num_rows: int, num_each: int, kind: Kind, a: float, b: float, advances: bool
-    ) -> Any:
-        # On a CPU threads are a loop: a row is one iteration of it, however long it is.
-        num_of_thread = num_each if advances or self._on_cpu else 1
-        is_integer = kind is Kind.INTEGER
-        command = wp.launch(
-            _draw,
-            dim=(num_rows, -(-num_each // num_of_thread)),
-            inputs=[
-                *self._state,
-                0,
-                0,
-                num_rows,
-                num_each,
-                num_of_thread,
-                int(kind),
-                0.0 if is_integer else a,
-                0.0 if is_integer else b,
-                int(a) if is_integer else 0,
-                int(b) if is_integer else 0,
-                int(advances),
-            ],
-            device=str(self._device),
-            record_cmd=True,
+    def _prepared(self, size: int) -> Any:
+        """A launch of ``2**size`` threads."""
+        launch = wp.launch(
+            _draw, dim=2**size, inputs=[_Parameters()], device=str(self._device), record_cmd=True
         )
-        if len(self._commands) >= MAX_COMMANDS:
-            self._commands.clear()
-        self._commands[num_rows, num_each, kind, a, b, advances] = command
-        return command
+        launch.set_param_at_index_from_ctype(0, self._parameters)
+        self._launches[size] = launch
+        return launch
 
     def _stream(self) -> Any:
-        torch_stream = torch.cuda.current_stream(self._device)
-        stream = self._streams.get(torch_stream.cuda_stream)
+        pointer = _current_stream(self._device)
+        stream = self._streams.get(pointer)
         if stream is None:
-            stream = self._streams[torch_stream.cuda_stream] = wp.stream_from_torch(torch_stream)
+            torch_stream = torch.cuda.current_stream(self._device)
+            stream = self._streams[pointer] = wp.stream_from_torch(torch_stream)
         return stream
+
+
+def _current_stream(device: torch.device) -> int:
+    """Address of torch's current stream."""
+    if _raw_stream is not None:  # a twentieth of the time that making a Stream takes
+        return int(_raw_stream(device.index))
+    return int(torch.cuda.current_stream(device).cuda_stream)
+
+
+_raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)

@@ -3,7 +3,8 @@
     python tests/benchmarks/per_env_random.py --task mjlab:Mjlab-Velocity-Flat-Unitree-G1
 
 Steps with torch's one stream, with a stream per row, and (for comparison) with a TorchFunctionMode
-that does nothing, take turns in one run. Prints one JSON line for each way of drawing.
+that does nothing, take turns in one run: of the task as it is, and of the task with noise on every
+observation term. Prints one JSON line for each way of drawing, and one for a single draw.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from holdstep.envs.device import canonical_device
 from holdstep.envs.state.per_env_random import PerEnvRandom
 from tests.benchmarks.measure import machine
 
+Noise = Literal["the task's own", "everywhere"]
+
 
 @dataclass
 class Arguments:
@@ -48,8 +51,8 @@ class Arguments:
     engine: Literal["warp", "torch"] = "warp"
     """What makes the numbers."""
 
-    noise: bool = True
-    """Uniform noise on every observation term that has none."""
+    noise: Noise | Literal["both"] = "both"
+    """Uniform noise on every observation term that has none, or the task as it is, or both."""
 
 
 class _Nothing(TorchFunctionMode):
@@ -57,12 +60,12 @@ class _Nothing(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _env(arguments: Arguments) -> Any:
+def _env(arguments: Arguments, noise: Noise) -> Any:
     task = arguments.task.removeprefix("mjlab:")
     from holdstep.envs.adapters.mjlab import task_registry
 
     cfg = task_registry().load_env_cfg(task)
-    if arguments.noise:
+    if noise == "everywhere":
         from mjlab.utils.noise import UniformNoiseCfg
 
         for group in cfg.observations.values():
@@ -81,10 +84,18 @@ def _env(arguments: Arguments) -> Any:
     return env
 
 
-def main(arguments: Arguments) -> None:
+def main(arguments: Arguments) -> list[dict[str, Any]]:
     """Measure and print."""
+    modes: tuple[Noise, ...] = ("the task's own", "everywhere")
+    lines = []
+    for noise in modes if arguments.noise == "both" else (arguments.noise,):
+        lines += _measure_steps(arguments, noise)
+    return lines + _measure_draws(arguments)
+
+
+def _measure_steps(arguments: Arguments, noise: Noise) -> list[dict[str, Any]]:
     device = canonical_device(arguments.device)
-    env = _env(arguments)
+    env = _env(arguments, noise)
     env.final_obs_enabled = False
     random = PerEnvRandom(arguments.num_envs, device, 0, engine=arguments.engine)
     scopes = MjlabRandomScopes(env.backend_env, random)
@@ -116,12 +127,15 @@ def main(arguments: Arguments) -> None:
         num_draws = max(num_draws, random.num_draws - before)
     scopes.remove()
     random.close()
+    env.close()
     baseline = times["torch's stream"]
+    lines = []
     for way, seconds in times.items():
         line = {
             "benchmark": "random numbers of each row's own",
             "what": way,
             "task": arguments.task,
+            "noise": noise,
             "num_envs": arguments.num_envs,
             "engine": arguments.engine,
             "step_ms": round(statistics.median(seconds) * 1e3, 4),
@@ -136,7 +150,53 @@ def main(arguments: Arguments) -> None:
             "unattributed": len(random.unattributed),
             **machine(device),
         }
-        print(json.dumps(line))
+        print(json.dumps(line), flush=True)
+        lines.append(line)
+    return lines
+
+
+def _measure_draws(arguments: Arguments) -> list[dict[str, Any]]:
+    """Time on the host of a single draw, which is what a draw costs where the GPU keeps up."""
+    device = canonical_device(arguments.device)
+    random = PerEnvRandom(arguments.num_envs, device, 0, engine=arguments.engine)
+    noisy = torch.empty(arguments.num_envs, 3, device=device)
+    env_ids = torch.arange(0, arguments.num_envs, 8, device=device)
+    draws: dict[str, Callable[[], Any]] = {
+        "rand_like, all rows": lambda: torch.rand_like(noisy),
+        "rand, all rows": lambda: torch.rand(arguments.num_envs, 3, device=device),
+        "uniform_, all rows": lambda: noisy.uniform_(0.0, 1.0),
+        "rand, an eighth of the rows": lambda: torch.rand(len(env_ids), 3, device=device),
+    }
+    lines = []
+    for name, draw in draws.items():
+        torchs = _host_us(draw, device)
+        with random.active(), random.rows(env_ids if "eighth" in name else None):
+            per_row = _host_us(draw, device)
+        line = {
+            "benchmark": "a draw of each row's own",
+            "what": name,
+            "num_envs": arguments.num_envs,
+            "engine": arguments.engine,
+            "torchs_us": round(torchs, 2),
+            "host_us": round(per_row, 2),
+            **machine(device),
+        }
+        print(json.dumps(line), flush=True)
+        lines.append(line)
+    random.close()
+    return lines
+
+
+def _host_us(call: Callable[[], Any], device: torch.device) -> float:
+    """Least of many short means: few enough calls in a row that a GPU's queue never fills."""
+    means = []
+    for _ in range(100):
+        _synchronize(device)
+        start = time.perf_counter()
+        for _ in range(50):
+            call()
+        means.append((time.perf_counter() - start) / 50 * 1e6)
+    return min(means)
 
 
 def _synchronize(device: torch.device) -> None:

@@ -47,6 +47,43 @@ SECTIONS = {
             "ratio": "ratio",
         },
     ),
+    "suspension": (
+        "What suspended rows cost",
+        "Steps with some rows suspended and steps with none take turns in one run; the ratio is "
+        'the median over pairs. "Added" is the host time that holdstep spends more in a step with '
+        "suspended rows: around the simulator's step and in its hooks. The last column is one call "
+        "of `suspend` and one of `resume` for all of those rows; only those may wait for a GPU. "
+        "Level `skip` computes no physics for suspended rows. With most rows suspended fewer rows "
+        "are reset, which is why some ratios are below 1.",
+        {
+            "task": "task",
+            "num_envs": "rows",
+            "level": "level",
+            "rng": "rng",
+            "suspended_percent": "suspended [%]",
+            "plain_ms": "none suspended [ms]",
+            "ratio": "ratio",
+            "added_us": "added [µs]",
+            "added_percent": "added [%]",
+            "suspend_resume_us": "suspend + resume [µs]",
+        },
+    ),
+    "random numbers of each row's own": (
+        "What random numbers of each row's own cost",
+        "Steps in which rows draw from streams of their own, from torch's one stream, and under a "
+        "`TorchFunctionMode` that does nothing (the official way to redirect torch's functions, "
+        "for comparison) take turns in one run.",
+        {
+            "task": "task",
+            "num_envs": "rows",
+            "noise": "noise",
+            "what": "draws from",
+            "draws_in_a_step": "draws a step",
+            "step_ms": "step [ms]",
+            "ratio": "ratio",
+            "added_us": "added [µs]",
+        },
+    ),
     "host syncs": (
         "Waits for the GPU",
         "Steps run with `torch.cuda.set_sync_debug_mode('error')` outside the simulator's own "

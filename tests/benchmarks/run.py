@@ -8,15 +8,27 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import overhead, report
+from tests.benchmarks import overhead, per_env_random, report, suspension
+
+CARTPOLE, GO1, G1 = (
+    "Mjlab-Cartpole-Balance",
+    "Mjlab-Velocity-Flat-Unitree-Go1",
+    "Mjlab-Velocity-Flat-Unitree-G1",
+)
 
 
 def main() -> None:
     """Run every benchmark that needs no GPU."""
     lines = overhead.main(overhead.Arguments())
-    lines += overhead.main(
-        overhead.Arguments(tasks=("Mjlab-Velocity-Flat-Unitree-Go1",), num_envs=64, steps=10)
+    lines += overhead.main(overhead.Arguments(tasks=(GO1,), num_envs=64, steps=10))
+    lines += suspension.main(suspension.Arguments(tasks=(CARTPOLE,), num_envs=(64, 512)))
+    lines += suspension.main(suspension.Arguments(tasks=(G1,), blocks=16, steps=2))
+    lines += suspension.main(suspension.Arguments(tasks=(G1,), num_envs=(512,), blocks=5, steps=2))
+    lines += suspension.main(
+        suspension.Arguments(tasks=(G1,), level="skip", percents=(50, 75), blocks=16, steps=2)
     )
+    for task, rounds in ((CARTPOLE, 200), (G1, 40)):
+        lines += per_env_random.main(per_env_random.Arguments(task=f"mjlab:{task}", rounds=rounds))
     file = report.DOCS / "benchmarks" / "cpu.jsonl"
     file.parent.mkdir(exist_ok=True)
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

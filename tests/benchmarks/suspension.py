@@ -24,7 +24,7 @@ import tyro
 from holdstep.envs import make
 from holdstep.envs.device import canonical_device
 from holdstep.wrappers.suspend import SuspendOnWait
-from tests.benchmarks.measure import machine
+from tests.benchmarks.measure import machine, overhead_s, timed_inside
 
 
 @dataclass
@@ -56,31 +56,100 @@ class Arguments:
     """Steps in a block."""
 
 
-@torch.inference_mode()  # as rsl_rl steps
-def measure(task: str, num_envs: int, arguments: Arguments) -> list[dict[str, Any]]:
-    """All measurements of one task at one number of rows."""
+def _env(task: str, num_envs: int, arguments: Arguments) -> SuspendOnWait:
+    """An env whose rows end one after the other."""
     device = canonical_device(arguments.device)
     with contextlib.redirect_stdout(io.StringIO()):
         adapter = make(f"mjlab:{task}", num_envs=num_envs, device=device, seed=0)
     adapter.final_obs_enabled = False
     level: Any = arguments.level
     rng: Any = arguments.rng
-    adapter.reset()
     env = SuspendOnWait(adapter, level=level, rng=rng)
     env.reset()
+    limit = env.max_episode_length or 1000
+    env.episode_length_buf = torch.arange(num_envs, device=device) % limit
     actions = torch.zeros(env.action_space.shape, device=device)
-    limit = adapter.max_episode_length or 1000
-    adapter.episode_length_buf = torch.arange(num_envs, device=device) % limit
     for _ in range(10):
         env.step(actions)
+    return env
+
+
+@torch.inference_mode()  # as rsl_rl steps
+def measure_idle(task: str, num_envs: int, arguments: Arguments) -> dict[str, Any]:
+    """What the wrapper adds to a step while no row is suspended."""
+    env = _env(task, num_envs, arguments)
+    actions = torch.zeros(env.action_space.shape, device=env.device)
+    with timed_inside(env, "env") as spent:
+        outside, inside = overhead_s(
+            lambda: env.step(actions), spent, blocks=arguments.blocks, steps=arguments.steps
+        )
+    env.close()
+    return {
+        "benchmark": "suspension",
+        "task": task,
+        "num_envs": num_envs,
+        "level": arguments.level,
+        "rng": arguments.rng,
+        "suspended_percent": 0,
+        "plain_ms": round(inside * 1e3, 3),
+        "added_us": round(outside * 1e6, 1),
+        "added_percent": round(outside / inside * 100, 3),
+        **machine(env.device),
+    }
+
+
+@torch.inference_mode()
+def measure_rng(task: str, num_envs: int, arguments: Arguments) -> dict[str, Any]:
+    """What ``rng="per_env"`` costs in all, draws and hooks, while no row is suspended."""
+    env = _env(task, num_envs, arguments)
+    adapter, device = env.unwrapped, env.device
+    actions = torch.zeros(env.action_space.shape, device=device)
+    del env  # lets go of the adapter
+    bare, per_env = [], []
+    for turn in range(arguments.blocks + 1):
+        bare.append(_seconds_per_step(adapter, actions, arguments.steps))
+        wrapped = SuspendOnWait(adapter, rng="per_env")
+        wrapped.step(actions)
+        per_env.append(_seconds_per_step(wrapped, actions, arguments.steps))
+        del wrapped
+        if turn == 0:  # kernels are compiled
+            bare, per_env = [], []
+    adapter.close()
+    ratios = [after / before for before, after in zip(bare, per_env, strict=True)]
+    added = [after - before for before, after in zip(bare, per_env, strict=True)]
+    return {
+        "benchmark": "suspension",
+        "task": task,
+        "num_envs": num_envs,
+        "level": "exact",
+        "rng": "per_env, against the bare adapter",
+        "suspended_percent": 0,
+        "plain_ms": round(statistics.median(bare) * 1e3, 3),
+        "ratio": round(statistics.median(ratios), 4),
+        "added_us": round(statistics.median(added) * 1e6, 1),
+        "added_percent": round(statistics.median(ratios) * 100 - 100, 2),
+        **machine(device),
+    }
+
+
+def _seconds_per_step(env: Any, actions: torch.Tensor, steps: int) -> float:
+    _synchronize(env.device)
+    start = time.perf_counter()
+    for _ in range(steps):
+        env.step(actions)
+    _synchronize(env.device)
+    return (time.perf_counter() - start) / steps
+
+
+@torch.inference_mode()
+def measure(task: str, num_envs: int, arguments: Arguments) -> list[dict[str, Any]]:
+    """All measurements of one task at one number of rows."""
+    env = _env(task, num_envs, arguments)
+    device = env.device
+    actions = torch.zeros(env.action_space.shape, device=device)
 
     def block() -> float:
-        _synchronize(device)
-        start = time.perf_counter()
-        for _ in range(arguments.steps):
-            env.step(actions)
-        _synchronize(device)
-        return (time.perf_counter() - start) / arguments.steps
+        return _seconds_per_step(env, actions, arguments.steps)
 
     lines = []
     for percent in arguments.percents:
@@ -199,7 +268,9 @@ def main(arguments: Arguments) -> list[dict[str, Any]]:
     lines = []
     for task in arguments.tasks:
         for num_envs in arguments.num_envs:
-            for line in measure(task, num_envs, arguments):
+            idle = measure_idle(task, num_envs, arguments)
+            per_env = measure_rng(task, num_envs, arguments)
+            for line in (idle, per_env, *measure(task, num_envs, arguments)):
                 print(json.dumps(line), flush=True)
                 lines.append(line)
     return lines

@@ -57,7 +57,7 @@ def run(
     env.reset(seed=seed)
     if first_lengths is not None:
         env.episode_length_buf = first_lengths.clone()
-    registry = env._control.registry
+    control = env._control
     held: dict[int, dict[str, torch.Tensor]] = {}
     tick = 0
     while min(len(ticks) for ticks in trace.active_ticks) < num_steps:
@@ -69,11 +69,11 @@ def run(
         if wanted - now:
             env.suspend(sorted(wanted - now))
             for row in wanted - now:
-                held[row] = registry.gather(all_ids[row : row + 1])
+                held[row] = _state(control, all_ids[row : row + 1])
         if now - wanted:
             for row in now - wanted:
-                now_held = registry.gather(all_ids[row : row + 1])
-                _assert_same(now_held, held[row], f"held row {row}")
+                now_held = _state(control, all_ids[row : row + 1])
+                assert_held_row_is_same(now_held, held[row], row)
             env.resume(sorted(now - wanted))
         batch = torch.full(actions.shape[1:], torch.nan, device=env.device)
         active = [i for i in range(num_envs) if i not in wanted]
@@ -90,7 +90,7 @@ def run(
             assert reward[i] == 0
             assert not ended[i]
         trace.num_ended += int(ended.sum())
-        trace.ticks.append(shown | _state(registry, all_ids))
+        trace.ticks.append(shown | _state(control, all_ids))
         for i in active:
             trace.active_ticks[i].append(tick)
         tick += 1
@@ -115,6 +115,22 @@ def random_schedule(
     return schedule
 
 
+def assert_held_row_is_same(
+    now: dict[str, torch.Tensor], before: dict[str, torch.Tensor], row: int
+) -> None:
+    """A row that is resumed is as it was when it was suspended."""
+    _assert_same(now, before, f"held row {row}")
+
+
+def is_same(suspended: Trace, plain: Trace) -> bool:
+    """Whether :func:`assert_same_rows` passes."""
+    try:
+        assert_same_rows(suspended, plain)
+    except AssertionError:
+        return False
+    return True
+
+
 def assert_same_rows(suspended: Trace, plain: Trace) -> None:
     """Every row went through the same in both runs, bit for bit, over its active steps."""
     for row in range(plain.num_envs):
@@ -128,9 +144,9 @@ def assert_same_rows(suspended: Trace, plain: Trace) -> None:
             )
 
 
-def _state(registry: Any, all_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    state = registry.gather(all_ids)
-    derived = [slot.name for slot in registry if slot.is_derived and slot.name in state]
+def _state(control: Any, all_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    state = dict(control.snapshot(all_ids).rows)
+    derived = [slot.name for slot in control.registry if slot.is_derived and slot.name in state]
     return state | {f"{_SOMETIMES[1]}{name}": state.pop(name) for name in derived}
 
 

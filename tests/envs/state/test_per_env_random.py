@@ -133,6 +133,15 @@ def test_lookups_outside_rows_are_not_followed(random):
             torch.rand(3)
 
 
+def test_lookups_that_are_not_over_rows_are_not_followed(random):
+    with random.active(), random.rows(None):
+        assert torch.where(torch.tensor(True))[0].tolist() == [0]
+        torch.ones(N, 2).nonzero()
+        torch.where(torch.ones(N + 1))
+        with pytest.warns(UnattributedDrawWarning):
+            torch.rand(1)
+
+
 def test_inner_rows_win(random):
     with random.active(), random.rows([0, 1]):
         with random.rows([3]):

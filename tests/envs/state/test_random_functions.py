@@ -293,6 +293,122 @@ def test_warp_makes_torchs_numbers(kind, a, b, ids, num_each):
         assert torch.equal(by_torch, by_warp)
 
 
+@pytest.mark.parametrize("max_threads", [2**30, 900])
+@pytest.mark.parametrize("ids", [None, [60, 3, 7]])
+def test_rows_that_threads_share(monkeypatch, ids, max_threads):
+    """As on a GPU, where a thread makes one number of a long row, or several if need be."""
+    pytest.importorskip("warp", reason="the Warp engine needs warp-lang")
+    from holdstep.envs.state import random_warp
+
+    monkeypatch.setattr(random_warp, "MAX_THREADS", max_threads)
+    by_torch, by_warp = PerEnvRng(N, "cpu", 11), PerEnvRng(N, "cpu", 11)
+    engine = random_warp.WarpEngine(by_warp)
+    monkeypatch.setattr(engine, "_on_cpu", False)
+    monkeypatch.setattr(engine, "_stream", lambda: None)
+    rows = None if ids is None else torch.tensor(ids)
+    for num_each in (64, 65, 301, 2):
+        outs = [torch.empty(N if ids is None else len(ids), num_each) for _ in range(2)]
+        TorchEngine(by_torch).draw(outs[0], Kind.UNIFORM, 0.0, 1.0, rows)
+        engine.draw(outs[1], Kind.UNIFORM, 0.0, 1.0, rows)
+        assert torch.equal(*outs)
+        assert torch.equal(by_torch.counter, by_warp.counter)
+
+
+def test_threads_beyond_the_rows_touch_nothing():
+    """Launches are prepared for powers of two; their parameters are overwritten by each draw."""
+    pytest.importorskip("warp", reason="the Warp engine needs warp-lang")
+    from holdstep.envs.state.random_warp import WarpEngine
+
+    by_torch, by_warp = PerEnvRng(N, "cpu", 11), PerEnvRng(N, "cpu", 11)
+    engines = TorchEngine(by_torch), WarpEngine(by_warp)
+    for num_rows in (5, 1, 33, 17, 64, 3):
+        ids = torch.arange(N).flip(0)[:num_rows].clone()
+        for kind, a, b in FILLS[:1] + FILLS[4:5] + FILLS[7:]:
+            for rows in (None, ids):
+                outs = [torch.full((N + 9, 3), -7).to(DTYPES[kind]) for _ in engines]
+                for engine, out in zip(engines, outs, strict=True):
+                    engine.draw(out[:num_rows], kind, a, b, rows)
+                assert torch.equal(*outs)
+                assert (outs[1][num_rows:] == -7).all()
+                assert torch.equal(by_torch.counter, by_warp.counter)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("own_stream", [False, True])
+@pytest.mark.parametrize("engine", ["warp", "torch"])
+def test_a_gpu_makes_the_same_numbers_and_never_waits(engine, own_stream):
+    if engine == "warp":
+        pytest.importorskip("warp", reason="the Warp engine needs warp-lang")
+    on_cpu = PerEnvRandom(N, "cpu", 7, engine="torch")
+    on_gpu = PerEnvRandom(N, "cuda", 7, engine=engine)
+    ids = torch.tensor([60, 3, 7])
+    ids_on_gpu = ids.cuda()
+
+    def draw(random: PerEnvRandom, ids: torch.Tensor) -> list[torch.Tensor]:
+        drawn = []
+        with random.active():
+            like = torch.zeros(N, 3, device=random.device)
+            for _ in range(20):  # memory is used again while the last draws are under way
+                drawn += [torch.rand_like(like), like.uniform_(-1, 2).clone()]
+                drawn += [torch.rand(N, 300, device=random.device)]
+                drawn += [torch.randint(-3, 9, (N, 2), device=random.device)]
+                with random.rows(ids):
+                    drawn += [torch.rand(3, 5, device=random.device)]
+                    drawn += [torch.rand(N, device=random.device)]
+                drawn += [torch.randn_like(like)]
+        return drawn
+
+    wanted = draw(on_cpu, ids)
+    draw(on_gpu, ids_on_gpu)  # kernels are compiled
+    on_gpu.reseed(7)
+    stream = torch.cuda.Stream() if own_stream else torch.cuda.current_stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.cuda.stream(stream):
+            got = draw(on_gpu, ids_on_gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    for number, (one, other) in enumerate(zip(got, wanted, strict=True)):
+        if number % 7 == 6:  # normal ones: cos and log are not rounded alike everywhere
+            torch.testing.assert_close(one.cpu(), other, rtol=1e-6, atol=1e-6)
+        else:
+            assert torch.equal(one.cpu(), other)
+    assert torch.equal(on_gpu.counter.cpu(), on_cpu.counter)
+    assert not on_gpu.missed
+    on_cpu.close()
+    on_gpu.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_draws_in_a_cuda_graph_are_new_ones_at_each_replay():
+    pytest.importorskip("warp", reason="the Warp engine needs warp-lang")
+    random = PerEnvRandom(N, "cuda", 7, engine="warp")
+    wanted = PerEnvRandom(N, "cuda", 7, engine="warp")
+    first, second = (torch.empty(N, 3, device="cuda") for _ in range(2))
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with random.active():
+        with torch.cuda.stream(stream):
+            first.uniform_()  # prepares the launch
+        torch.cuda.synchronize()
+        random.reseed(7)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            first.uniform_()
+            second.uniform_(-2, 3)  # overwrites the parameters that the first launch had
+    with wanted.active():
+        for _ in range(3):
+            graph.replay()
+            assert torch.equal(first, torch.empty_like(first).uniform_())
+            assert torch.equal(second, torch.empty_like(first).uniform_(-2, 3))
+    random.close()
+    wanted.close()
+
+
 def test_the_default_engine_is_warp_where_it_is_installed():
     pytest.importorskip("warp", reason="the Warp engine needs warp-lang")
     with warnings.catch_warnings():

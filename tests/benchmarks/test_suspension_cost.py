@@ -1,0 +1,55 @@
+"""The bounds that suspension must keep, checked wherever the tests run."""
+
+import time
+
+import pytest
+
+from tests.benchmarks import suspension
+from tests.conftest import silenced
+
+pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
+
+LIMIT_PERCENT = 3.0
+
+
+def measured(**arguments):
+    with silenced():
+        return suspension.measure("Mjlab-Cartpole-Balance", 64, suspension.Arguments(**arguments))
+
+
+def test_suspended_rows_add_at_most_three_per_cent_of_a_cartpole_step():
+    lines = measured(blocks=9)
+    assert [line["suspended_percent"] for line in lines] == [10, 50, 90]
+    assert max(line["added_percent"] for line in lines) <= LIMIT_PERCENT
+
+
+def test_a_slow_copy_would_be_seen(monkeypatch):
+    from holdstep.envs.state.row_store import RowStore
+
+    put_back = RowStore.put_back
+
+    def slow(self):
+        until = time.perf_counter() + 1.5e-3
+        while time.perf_counter() < until:
+            pass
+        return put_back(self)
+
+    monkeypatch.setattr(RowStore, "put_back", slow)
+    (line,) = measured(blocks=5, percents=(50,))
+    assert line["added_percent"] > LIMIT_PERCENT
+
+
+def test_nothing_is_added_while_no_row_is_suspended():
+    line = suspension.measure_idle("Mjlab-Cartpole-Balance", 64, suspension.Arguments(blocks=9))
+    assert line["added_us"] < 20
+
+
+def test_rows_that_are_skipped_save_physics():
+    """How much, docs/benchmarks.md says; here only that the physics is left out at all."""
+    with silenced():
+        (line,) = suspension.measure(
+            "Mjlab-Velocity-Flat-Unitree-Go1",
+            64,
+            suspension.Arguments(level="skip", percents=(75,), blocks=5, steps=2),
+        )
+    assert line["ratio"] < 0.85
