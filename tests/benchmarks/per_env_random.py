@@ -134,7 +134,7 @@ def _measure_steps(arguments: Arguments, noise: Noise) -> list[dict[str, Any]]:
         line = {
             "benchmark": "random numbers of each row's own",
             "what": way,
-            "task": arguments.task,
+            "task": arguments.task.removeprefix("mjlab:"),
             "noise": noise,
             "num_envs": arguments.num_envs,
             "engine": arguments.engine,
