@@ -18,6 +18,7 @@ import torch
 from holdstep.envs import make
 from holdstep.envs.adapters.isaaclab.install import find_installation, isaac_sim_is_installed
 from holdstep.errors import HoldstepError
+from tests.isaaclab.hard_tasks import ANT, CARTPOLE, GO2, actions_for, fixed, quiet_go2
 
 NUM_ENVS = 4
 
@@ -78,6 +79,44 @@ def make_env(assets):
             return env
 
         yield make_one
+
+
+@pytest.fixture
+def make_controlled(make_env):
+    """Makes an env that was reset twice, and its row control."""
+
+    def make_one(task: str, *, num_envs: int = 4, edit: Any = None, **overrides: Any):
+        from holdstep.envs.adapters.isaaclab import tasks
+
+        cfg = tasks.with_presets(tasks.load_env_cfg(task), None)
+        if edit is not None:
+            edit(cfg)
+        env = make_env(task, num_envs=num_envs, cfg=cfg, **overrides)
+        with silenced():
+            env.reset(seed=3)
+            env.reset(seed=3)  # the first reset of an env differs from later ones
+        return env, env.row_control(level="exact", rng="global")
+
+    return make_one
+
+
+@pytest.fixture
+def make_deterministic(make_controlled):
+    """Makes an env whose rows' futures depend on their actions alone, from staggered clocks."""
+
+    def make_one(name: str):
+        task, edit = {"go2": (GO2, quiet_go2), "ant": (ANT, fixed), "cartpole": (CARTPOLE, fixed)}[
+            name
+        ]
+        env, control = make_controlled(task, edit=edit)
+        for action in actions_for(env, 3):
+            env.step(action)
+        if name != "go2":
+            rows = torch.arange(env.num_envs)
+            env.episode_length_buf = env.max_episode_length - 12 - 7 * rows
+        return env, control
+
+    return make_one
 
 
 def actions_of(env, generator):

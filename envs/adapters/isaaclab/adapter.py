@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -26,7 +26,12 @@ from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.last_obs import LastObs
 from holdstep.envs.observations import batched
 from holdstep.envs.state.user_state import UserState
-from holdstep.errors import CapabilityError, ClosedEnvError, ResetNeededError
+from holdstep.errors import (
+    CapabilityError,
+    ClosedEnvError,
+    ResetNeededError,
+    SuspensionError,
+)
 
 if TYPE_CHECKING:
     from holdstep.envs.adapters.isaaclab.rows import IsaacLabRowControl
@@ -89,7 +94,7 @@ class IsaacLabEnv(TorchVectorEnv):
         self.single_action_space = action_space(backend_env.single_action_space)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._action_guard = ActionGuard(self.action_space, self.device)
-        self._final_obs = FinalObsHook(workflow.core, lambda _: workflow.observe_without_trace())
+        self._final_obs = FinalObsHook(workflow.core, self._observe_before_reset)
         self._final_obs.install()
         self._last_obs = LastObs()
         self._rows: IsaacLabRowControl | None = None
@@ -125,14 +130,18 @@ class IsaacLabEnv(TorchVectorEnv):
         """Reset all rows, or those of ``options["env_ids"]``.
 
         Isaac Lab has one random stream for all rows: ``seed`` seeds that stream, also in a reset of
-        some rows. Rows that are not reset keep the observation that they last returned, and their
-        histories. A direct task's timers of interval events are not restarted by any reset, so that
-        a seed repeats a direct env's trajectory only in a new env when it has such events.
+        some rows; with ``rng="per_env"``, it starts the streams of the rows that are reset anew.
+        Rows that are not reset keep the observation that they last returned, and their histories.
+
+        Isaac Lab's resets leave some things as they are: the solver's warm start, and a direct
+        task's timers of interval events. So a seed repeats a trajectory bit for bit in a new env.
         """
         self._check_open()
         env_ids = (options or {}).get("env_ids")
         if env_ids is None:
-            with ordinary_tensors():
+            if seed is not None and self._rows is not None:
+                self._rows.reseed(seed)
+            with self._around_backend():
                 obs, extras = self._env.reset(seed=seed)
                 new_obs = owned_obs(obs)
                 first = not self._last_obs
@@ -148,8 +157,10 @@ class IsaacLabEnv(TorchVectorEnv):
             mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
             mask[ids] = True
             others = (~mask).nonzero().squeeze(-1)
+            if seed is not None and self._rows is not None:
+                self._rows.reseed(seed, ids)
             protected = self._rows.others_untouched(ids) if self._rows else contextlib.nullcontext()
-            with ordinary_tensors(), protected:
+            with ordinary_tensors(), protected, self._around_backend():
                 obs, extras = self._workflow.reset_rows(ids.to(self._env_ids_dtype), others, seed)
                 new_obs = self._last_obs.merged(mask, obs)
         info = {key: owned(value) for key, value in extras.items() if key != "log"}
@@ -160,6 +171,10 @@ class IsaacLabEnv(TorchVectorEnv):
         if not self._last_obs:
             self._check_open()
             raise ResetNeededError("Call reset() before the first step().")
+        if self._rows is not None and self._rows.holds_any:
+            raise SuspensionError(
+                "Rows of this env are held: step the SuspendOnWait around it, or resume them first."
+            )
         obs, reward, terminated, truncated, info = self.advance(actions)
         info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         return self._last_obs.keep(obs), reward, terminated, truncated, info
@@ -188,7 +203,7 @@ class IsaacLabEnv(TorchVectorEnv):
         """
         actions = self._action_guard.check(actions)
         log = LogWatch(self._workflow.core.extras)
-        with ordinary_tensors(), self._final_obs:
+        with self._around_backend(), self._final_obs:
             given = self._workflow.forward_actions(actions)
             obs, reward, terminated, truncated, extras = self._env.step(given)
             info = log.info_of(extras)
@@ -227,9 +242,10 @@ class IsaacLabEnv(TorchVectorEnv):
     def row_control(self, *, level: FreezeLevel, rng: RngScope) -> IsaacLabRowControl:
         """Holds rows by stepping everybody and putting them back.
 
-        At level ``"exact"`` on Newton with the MuJoCo Warp solver; that is given for
-        ``"approximate"`` too, being more. At level ``"approximate"`` on PhysX, whose caches are out
-        of reach.
+        At level ``"exact"`` on Newton with the MuJoCo Warp solver; at level ``"approximate"`` on
+        PhysX, whose caches are out of reach. With ``rng="per_env"``, rows draw their noise, resets,
+        pushes and commands from streams of their own; what a task's construction has drawn
+        (``startup`` events) stays.
 
         Raises:
             CapabilityError: another level was asked for, or there is a control already.
@@ -240,20 +256,15 @@ class IsaacLabEnv(TorchVectorEnv):
         physics = self._physics
         if physics.level == "none":
             raise CapabilityError(f"Rows of this env can't be held: {physics.why_none}")
-        if level not in (physics.level, "approximate"):
+        if level != physics.level:
             hint = (
                 " PhysX keeps caches (contacts, impulses) that can't be put back: level="
                 "'approximate' is available, and says so."
                 if physics.level == "approximate"
-                else ""
+                else f" Ask for level={physics.level!r}."
             )
             raise CapabilityError(
                 f"The freeze level of this env is {physics.level!r}, {level!r} was asked for.{hint}"
-            )
-        if rng != "global":
-            raise CapabilityError(
-                f"Isaac Lab's rows draw from one random stream (rng='global'), {rng!r} was asked "
-                "for."
             )
         from holdstep.envs.adapters.isaaclab.rows import IsaacLabRowControl
 
@@ -287,6 +298,18 @@ class IsaacLabEnv(TorchVectorEnv):
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedEnvError("The env is closed. Make a new one.")
+
+    @contextlib.contextmanager
+    def _around_backend(self) -> Iterator[None]:
+        around = self._rows.around_backend() if self._rows else contextlib.nullcontext()
+        with ordinary_tensors(), around:
+            yield
+
+    def _observe_before_reset(self, ended: torch.Tensor) -> Obs:
+        del ended  # all rows are observed
+        around = self._rows.around_observation() if self._rows else contextlib.nullcontext()
+        with around:
+            return self._workflow.observe_without_trace()
 
     def _set_observation_space(self, space: gymnasium.spaces.Dict) -> None:
         self.single_observation_space = space

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from holdstep.envs.adapters.isaaclab.plain import as_tensor
+from holdstep.envs.adapters.isaaclab.random_scopes import IsaacLabRandomScopes
 from holdstep.envs.adapters.isaaclab.state import IsaacLabState
 from holdstep.envs.adapters.isaaclab.state_names import CONSTANTS, OUTPUTS, TOUCHED_BY_SETTERS
 from holdstep.envs.state.hooks import InstanceHooks
+from holdstep.envs.state.per_env_random import PerEnvRandom
 from holdstep.envs.state.put_back import PutBackControl
 from holdstep.envs.state.registry import StateRegistry
+from holdstep.envs.state.slot import random_slots
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -40,6 +44,11 @@ class IsaacLabRowControl(PutBackControl):
       the active ones.
 
     The timers of held rows (pushes, command resampling) are stopped for the step.
+
+    With ``rng="per_env"`` more is hooked, all the time, because rows are to be independent of each
+    other then: see :class:`~holdstep.envs.adapters.isaaclab.random_scopes.IsaacLabRandomScopes`.
+    Nothing else of a stock Newton env was found to tie rows together: kinematics that are computed
+    anew for all rows when one is reset come out the same, bit for bit.
     """
 
     env: IsaacLabEnv
@@ -57,6 +66,24 @@ class IsaacLabRowControl(PutBackControl):
         self._timers: list[torch.Tensor] = []
         self._held_ids = torch.empty(0, dtype=torch.int64, device=env.device)
         self._active_ids: list[int] = []
+        self._random: PerEnvRandom | None = None
+        self._scopes: IsaacLabRandomScopes | None = None
+        if rng == "per_env":
+            self._random = PerEnvRandom(env.num_envs, env.device, _seed_of(core))
+            self._scopes = IsaacLabRandomScopes(core, self._random)
+
+    def around_backend(self) -> contextlib.AbstractContextManager[None]:
+        """What the backend's reset and step are to run in."""
+        return contextlib.nullcontext() if self._random is None else self._random.active()
+
+    def around_observation(self) -> contextlib.AbstractContextManager[None]:
+        """What an observation that is to leave no trace is to run in."""
+        return contextlib.nullcontext() if self._random is None else self._random.preserved()
+
+    def reseed(self, seed: int, env_ids: torch.Tensor | None = None) -> None:
+        """Start the random streams of rows, int64 ``[k]`` or all, anew, if they have their own."""
+        if self._random is not None:
+            self._random.reseed(seed, env_ids)
 
     def hold(self, env_ids: torch.Tensor) -> None:
         """Copy the rows as they are now."""
@@ -80,11 +107,19 @@ class IsaacLabRowControl(PutBackControl):
     def close(self) -> None:
         """Unhook everything, and let the adapter make another control."""
         super().close()
+        if self._scopes is not None:
+            self._scopes.remove()
+        if self._random is not None:
+            self._random.close()
         self.env.row_control_closed()
 
     def _make_registry(self) -> StateRegistry:
         registry = StateRegistry(
-            [*self._state.slots(), *self.env.user_state.slots.values()],
+            [
+                *self._state.slots(),
+                *self.env.user_state.slots.values(),
+                *(random_slots(self._random) if self._random is not None else ()),
+            ],
             num_envs=self.env.num_envs,
             constant_sizes=self._state.constant_sizes(),
         )
@@ -218,3 +253,9 @@ class IsaacLabRowControl(PutBackControl):
             return {key: self._active_rows_of(item) for key, item in value.items()}
         tensor = as_tensor(value)
         return value if tensor is None else tensor[self._active_ids]
+
+
+def _seed_of(core: Any) -> int | None:
+    """The seed of the task's configuration; Isaac Lab's -1 and None mean any."""
+    seed = getattr(core.cfg, "seed", None)
+    return None if seed is None or seed < 0 else int(seed)

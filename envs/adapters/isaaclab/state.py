@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -101,7 +102,9 @@ class IsaacLabState:
         Isaac Lab makes many buffers at their first use, and tasks of the user's own do too.
         """
         counts = [
-            sum(value is not None for value in vars(owner).values()) for owner in self._watched
+            # Not hooks: those come and go.
+            sum(value is not None and type(value) is not FunctionType for value in vars(o).values())
+            for o in self._watched
         ]
         return (*counts, self.lazy.num_made())
 

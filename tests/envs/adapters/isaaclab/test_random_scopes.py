@@ -16,12 +16,18 @@ N = 5
 class DirectEnv:
     """Draws as Isaac Lab's in-hand manipulation does: new goals in the middle of the rewards."""
 
+    num_envs, device = N, "cpu"
+
     def __init__(self) -> None:
         self.reached = torch.tensor([False, True, False, False, True])
 
+    @staticmethod
+    def seed(seed=-1):
+        torch.manual_seed(seed)
+
     def reset(self, seed=None, options=None):
         if seed is not None:
-            torch.manual_seed(seed)
+            self.seed(seed)
         self._reset_idx(torch.arange(N))
         return torch.rand(N, 2), {}
 
@@ -109,3 +115,46 @@ def test_commands(random):
     with random.active():
         command._resample([2])
     assert random.counter.tolist() == [0, 0, 1, 0, 0]
+
+
+class Locomotion(DirectEnv):
+    """Computes its quantities anew for all rows when some are reset, as Isaac Lab's Ant does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.before = torch.zeros(N), torch.zeros(N)
+        self.expanded = torch.zeros(1).expand(N)
+        self.alias = self.now
+        self.num_resets = 0
+
+    def _reset_idx(self, env_ids):
+        self.before[:] = self.now
+        self.now = self.now + 1.0
+        self.alias = self.before
+        self.num_resets += 1
+
+
+def test_direct_resets_leave_the_attributes_of_other_rows(random):
+    env = Locomotion()
+    env.now[:] = 5.0
+    scopes = IsaacLabRandomScopes(env, random)
+    with random.active():
+        env._reset_idx(torch.tensor([1, 3], dtype=torch.int32))
+        assert env.now.tolist() == [5, 6, 5, 6, 5]
+        assert env.before.tolist() == [0, 5, 0, 5, 0]
+        assert env.alias.tolist() == [5, 5, 5, 5, 5]  # not written through to what it is now
+        assert env.num_resets == 1
+        env._reset_idx(torch.arange(N))
+        assert env.now.tolist() == [6, 7, 6, 7, 6]
+    env._reset_idx(torch.tensor([0]))  # as without hooks
+    assert env.now.tolist() == [7, 8, 7, 8, 7]
+    scopes.remove()
+
+
+def test_positional_seeds_and_options_pass_through(random):
+    env = DirectEnv()
+    IsaacLabRandomScopes(env, random)
+    with random.active():
+        env.reset(3, {})
+    assert not random.missed
+    assert random.counter.tolist() == [5] * N
