@@ -53,6 +53,8 @@ class TorchVectorEnv(_VectorEnv):
         is_finite_horizon: the time limit is part of the task, so that a value function should
             *not* be bootstrapped at a truncation (mjlab's and Isaac Lab's setting of that name).
         cfg: the backend's configuration object, or None.
+        task_id: the id by which :func:`holdstep.envs.make` made it, or None; its snapshots are of
+            this task.
     """
 
     device: torch.device
@@ -62,6 +64,7 @@ class TorchVectorEnv(_VectorEnv):
     step_dt: float | None = None
     is_finite_horizon: bool = False
     cfg: Any = None
+    task_id: str | None = None
 
     observation_space: gymnasium.spaces.Dict
     single_observation_space: gymnasium.spaces.Dict

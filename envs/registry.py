@@ -98,7 +98,7 @@ def make(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     # An env is stepped in any mode, so its buffers must not be inference tensors.
     with torch.inference_mode(False):
-        return backend(prefix).make_env(
+        env = backend(prefix).make_env(
             name,
             num_envs=num_envs,
             device=canonical_device(device),
@@ -106,6 +106,8 @@ def make(
             render_mode=render_mode,
             **overrides,
         )
+    env.task_id = f"{prefix}:{name}"
+    return env
 
 
 def checked_num_envs(num_envs: int) -> int:

@@ -16,10 +16,9 @@ from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.action_guard import ActionGuard
 from holdstep.envs.adapters.final_obs import FinalObsHook
-from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
 from holdstep.envs.adapters.preserve import preserved
+from holdstep.envs.adapters.simulator_env import SimulatorEnv
 from holdstep.envs.capabilities import Capabilities
-from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.last_obs import LastObs
@@ -27,23 +26,18 @@ from holdstep.envs.observations import batched, flatten_groups, space_of
 from holdstep.envs.overrides import apply_overrides
 from holdstep.envs.registry import unknown_env
 from holdstep.envs.state.user_state import UserState
-from holdstep.errors import (
-    CapabilityError,
-    ClosedEnvError,
-    ConfigError,
-    ResetNeededError,
-    SuspensionError,
-)
+from holdstep.errors import CapabilityError, ConfigError, ResetNeededError
 from holdstep.extras import require
 
 if TYPE_CHECKING:
     from holdstep.envs.adapters.mjlab_rows import MjlabRowControl
     from holdstep.envs.capabilities import FreezeLevel, RngScope
+    from holdstep.envs.contract import Info, Obs, StepResult
 
 _PURPOSE = "The mjlab backend"
 
 
-class MjlabEnv(TorchVectorEnv):
+class MjlabEnv(SimulatorEnv):
     """An mjlab env as a :class:`~holdstep.envs.TorchVectorEnv`.
 
     Adds to a step: the check of the actions, a copy of the reward and of the two flags (mjlab
@@ -64,6 +58,9 @@ class MjlabEnv(TorchVectorEnv):
     Raises:
         ConfigError: the env was built with ``auto_reset=False``.
     """
+
+    simulator = "mjlab"
+    _rows: MjlabRowControl | None
 
     def __init__(self, env: Any) -> None:
         self._env = env
@@ -97,7 +94,7 @@ class MjlabEnv(TorchVectorEnv):
         self._final_obs = FinalObsHook(backend_env, self._observe_before_reset)
         self._final_obs.install()
         self._last_obs = LastObs()
-        self._rows: MjlabRowControl | None = None
+        self._rows = None
         self.user_state = UserState(self.num_envs, self.device)
 
     @property
@@ -155,40 +152,8 @@ class MjlabEnv(TorchVectorEnv):
             returned_obs = self._last_obs.merged(mask, flatten_groups(obs))
         return returned_obs, _info(extras)
 
-    def step(self, actions: torch.Tensor) -> StepResult:
-        """Advance every row by one control step (``decimation`` physics steps)."""
-        if not self._last_obs:
-            self._check_open()
-            raise ResetNeededError("Call reset() before the first step().")
-        if self._rows is not None and self._rows.holds_any:
-            raise SuspensionError(
-                "Rows of this env are held: step the SuspendOnWait around it, or resume them first."
-            )
-        obs, reward, terminated, truncated, info = self.advance(actions)
-        info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        returned_obs = self._last_obs.keep(obs)
-        return returned_obs, reward.clone(), terminated.clone(), truncated.clone(), info
-
-    def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
-        """Step while the :meth:`row_control` holds the other rows.
-
-        Raises:
-            CapabilityError: nothing holds rows.
-        """
-        if self._rows is None:
-            raise CapabilityError(
-                "mjlab steps all rows or none; wrap the env in SuspendOnWait to hold some of them."
-            )
-        if not self._last_obs:
-            self._check_open()
-            raise ResetNeededError("Call reset() before the first step().")
-        return self._rows.step(actions, active_mask)
-
     def advance(self, actions: torch.Tensor) -> StepResult:
-        """Step the simulator: everything that this returns is still its own memory.
-
-        The first half of :meth:`step`, for whoever finishes a step in another way.
-        """
+        """One step of mjlab's own, with copies of what its next one overwrites."""
         actions = self._action_guard.check(actions)
         with self._around_backend(), self._final_obs:
             obs, reward, terminated, truncated, extras = self._env.step(actions)
@@ -196,29 +161,7 @@ class MjlabEnv(TorchVectorEnv):
         if extras["log"]:
             info["log"] = extras["log"]
         self._final_obs.add_to(info)
-        return flatten_groups(obs), reward, terminated, truncated, info
-
-    def register_state(
-        self, name: str, get: Callable[[], torch.Tensor | None], **options: Any
-    ) -> None:
-        """Declare row state that holdstep's table of mjlab can't know: see ``holdstep check``.
-
-        Tensors ``[N, ...]`` which a term that is a class, an action, a command or a sensor keeps as
-        attributes are known without this.
-
-        Args:
-            name: for snapshots and messages.
-            get: returns the tensor as it is now, or None as long as there is none.
-            **options: ``dim`` and ``repeat``, see :class:`~holdstep.envs.state.slot.Layout`;
-                ``layout``: ``"rows"``, ``"ring"`` (then also ``position``, which returns the index
-                written last) or a callable that gives a view ``[N, ...]``; ``parameter=True`` for
-                what only resets and users change.
-
-        Raises:
-            ConfigError: the tensor does not have the shape that was declared, or the name is taken.
-            SuspensionError: rows are suspended now.
-        """
-        self.user_state.register(name, get, control=self._rows, **options)
+        return flatten_groups(obs), reward.clone(), terminated.clone(), truncated.clone(), info
 
     def row_control(self, *, level: FreezeLevel, rng: RngScope) -> MjlabRowControl:
         """Holds rows bit for bit.
@@ -229,9 +172,7 @@ class MjlabEnv(TorchVectorEnv):
         Raises:
             CapabilityError: another level was asked for, or there is one already.
         """
-        self._check_open()
-        if self._rows is not None:
-            raise CapabilityError("Something holds rows of this env already; close that first.")
+        self._check_no_row_control()
         from holdstep.envs.adapters.mjlab_rows import MjlabRowControl, MjlabSkipControl
 
         if level == "exact":
@@ -244,10 +185,6 @@ class MjlabEnv(TorchVectorEnv):
                 f"{level!r} on {self.device} was asked for."
             )
         return self._rows
-
-    def row_control_closed(self) -> None:
-        """The row control is closed: the env is as it was before there was one."""
-        self._rows = None
 
     def render(self) -> Any:
         """One RGB frame, uint8 ``[H, W, 3]``, of the row that mjlab's viewer config follows.
@@ -282,19 +219,6 @@ class MjlabEnv(TorchVectorEnv):
         self._final_obs.remove()
         self._last_obs.clear()
         self._env.close()
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ClosedEnvError("The env is closed. Make a new one.")
-
-    @contextlib.contextmanager
-    def _around_backend(self) -> Iterator[None]:
-        with ordinary_tensors():
-            if self._rows is None:
-                yield
-            else:
-                with self._rows.around_backend():
-                    yield
 
     def _observe_before_reset(self, ended: torch.Tensor) -> Obs:
         env = self.backend_env

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import importlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,12 +71,17 @@ class CompactPhysics:
             nconmax=sim.cfg.nconmax,
             njmax=sim.cfg.njmax,
         )
-        self._model = copy.copy(sim.wp_model)
         self._ids = np.arange(sim.num_envs)
         pairs = _row_fields(sim.wp_data, self._data, sim.num_envs)
         self._inputs = [pair for name, pair in pairs.items() if name in INPUT_FIELDS]
         self._outputs = [pair for name, pair in pairs.items() if name not in SCRATCH_FIELDS]
-        self._parameters = _own_row_fields(sim, self._model)
+        self._copy_model()
+
+    def _copy_model(self) -> None:
+        """Fields that all worlds share are shared with the simulator too."""
+        self._model = copy.copy(self._sim.wp_model)
+        self._parameters = _own_row_fields(self._sim, self._model)
+        self._num_expanded = len(self._sim.expanded_fields)
 
     def select(self, active_mask: torch.Tensor) -> None:
         """From now on only these rows, bool ``[N]``, are computed."""
@@ -92,33 +98,62 @@ class CompactPhysics:
 
     def _run(self, function: Callable[[Any, Any], None]) -> None:
         warp = require("warp", extra="mjlab", purpose="The mjlab backend")
+        if len(self._sim.expanded_fields) != self._num_expanded:
+            self._copy_model()
         ids, count = self._ids, len(self._ids)
         for full, compact in (*self._parameters, *self._inputs):
             full.take(ids, axis=0, out=compact[:count], mode="clip")  # "raise" would buffer
         self._data.nworld = count
-        with warp.ScopedDevice(self._sim.wp_device), _sums_in_the_order_for(self._sim.num_envs):
+        with warp.ScopedDevice(self._sim.wp_device), _ORDER.of(self._sim.num_envs):
             function(self._model, self._data)
         for full, compact in self._outputs:
             full[ids] = compact[:count]
 
 
-@contextlib.contextmanager
-def _sums_in_the_order_for(num_envs: int) -> Iterator[None]:
-    """Let the constraint solver add numbers up in the order which it has for this many worlds.
+class _OrderOfSums:
+    """Lets the constraint solver add numbers up in the order which it has for so many worlds.
 
     It splits the sums of each world into groups, fewer the more worlds there are (mujoco_warp
-    3.11); the order of a sum decides its last bits.
+    3.11); the order of a sum decides its last bits. The function that decides is replaced while any
+    thread is inside, for the threads that are, each for its own number of worlds.
     """
-    solver: Any = importlib.import_module("mujoco_warp._src.solver")
-    groups = getattr(solver, "_jtdaj_groups_per_world", None)
-    if groups is None:
-        yield
-        return
-    solver._jtdaj_groups_per_world = lambda _, njmax: groups(num_envs, njmax)
-    try:
-        yield
-    finally:
-        solver._jtdaj_groups_per_world = groups
+
+    _NAME = "_jtdaj_groups_per_world"
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._original: Any = None
+        self._of_thread = threading.local()
+
+    @contextlib.contextmanager
+    def of(self, num_envs: int) -> Iterator[None]:
+        """Inside, sums are in the order for ``num_envs`` worlds."""
+        solver: Any = importlib.import_module("mujoco_warp._src.solver")
+        if not hasattr(solver, self._NAME):
+            yield
+            return
+        with self._lock:
+            if self._num_inside == 0:
+                self._original = getattr(solver, self._NAME)
+                setattr(solver, self._NAME, self._groups)
+            self._num_inside += 1
+        self._of_thread.num_envs = num_envs
+        try:
+            yield
+        finally:
+            self._of_thread.num_envs = None
+            with self._lock:
+                self._num_inside -= 1
+                if self._num_inside == 0:
+                    setattr(solver, self._NAME, self._original)
+
+    def _groups(self, nworld: int, njmax: int) -> Any:
+        num_envs = getattr(self._of_thread, "num_envs", None)
+        return self._original(nworld if num_envs is None else num_envs, njmax)
+
+
+_ORDER = _OrderOfSums()
 
 
 _Pair = tuple[np.ndarray, np.ndarray]

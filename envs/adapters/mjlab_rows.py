@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,23 +9,22 @@ import torch
 from holdstep.envs.adapters import mjlab_state
 from holdstep.envs.adapters.mjlab_compact import CompactPhysics
 from holdstep.envs.adapters.mjlab_random import MjlabRandomScopes
+from holdstep.envs.adapters.simulator_rows import SimulatorRowControl
 from holdstep.envs.state.hooks import InstanceHooks
-from holdstep.envs.state.per_env_random import PerEnvRandom
-from holdstep.envs.state.put_back import PutBackControl
-from holdstep.envs.state.registry import StateRegistry
-from holdstep.envs.state.slot import random_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Set
+    from collections.abc import Callable, Iterator
 
     from holdstep.envs.adapters.mjlab import MjlabEnv
     from holdstep.envs.capabilities import RngScope
-    from holdstep.envs.contract import StepResult
+    from holdstep.envs.contract import Obs, StepResult
     from holdstep.envs.last_obs import LastObs
+    from holdstep.envs.state.discovery import FoundTensor
+    from holdstep.envs.state.per_env_random import PerEnvRandom
     from holdstep.envs.state.slot import Slot
 
 
-class MjlabRowControl(PutBackControl):
+class MjlabRowControl(SimulatorRowControl):
     """Holds rows of an mjlab env.
 
     While rows are held, three methods of the env's own objects are hooked:
@@ -39,90 +37,54 @@ class MjlabRowControl(PutBackControl):
       otherwise one row's contact forces would depend on whether another one resets
       (mujocolab/mjlab#588). With ``rng="per_env"`` this hook is on all the time, because rows are
       to be independent of each other then.
-
-    The timers of held rows (pushes, command resampling) are stopped for the step.
     """
 
     env: MjlabEnv
 
     def __init__(self, env: MjlabEnv, last_obs: LastObs, *, rng: RngScope) -> None:
-        super().__init__(env, last_obs, rng=rng)
-        self._backend_env: Any = env.backend_env
-        self._hooks = InstanceHooks()
         self._cache_hook = InstanceHooks()
+        super().__init__(env, last_obs, rng=rng, seed=env.cfg.seed)
+        self._backend_env: Any = env.backend_env
         self._record: Callable[[], None] | None = None
+        self._state = mjlab_state.MjlabState(self._backend_env)
         self._sensors = mjlab_state.sensors(self._backend_env)
         self._timers = mjlab_state.row_timers(self._backend_env)
-        self._random: PerEnvRandom | None = None
-        self._scopes: MjlabRandomScopes | None = None
         if rng == "per_env":
-            self._random = PerEnvRandom(env.num_envs, env.device, env.cfg.seed)
-            self._scopes = MjlabRandomScopes(self._backend_env, self._random)
             self._hook_forward()
-
-    def around_backend(self) -> contextlib.AbstractContextManager[None]:
-        """What the backend's reset and step are to run in."""
-        return contextlib.nullcontext() if self._random is None else self._random.active()
-
-    def around_observation(self) -> contextlib.AbstractContextManager[None]:
-        """What an observation that is to leave no trace is to run in."""
-        return contextlib.nullcontext() if self._random is None else self._random.preserved()
-
-    def reseed(self, seed: int, env_ids: torch.Tensor | None = None) -> None:
-        """Start the random streams of rows, int64 ``[k]`` or all, anew, if they have their own."""
-        if self._random is not None:
-            self._random.reseed(seed, env_ids)
 
     def close(self) -> None:
         """Unhook everything, and let the adapter make another control."""
-        super().close()
         self._cache_hook.remove()
-        if self._scopes is not None:
-            self._scopes.remove()
-        if self._random is not None:
-            self._random.close()
-        self.env.row_control_closed()
+        super().close()
 
-    def _make_registry(self) -> StateRegistry:
-        return StateRegistry(
-            [
-                *mjlab_state.state_slots(self._backend_env),
-                *self.env.user_state.slots.values(),
-                *(random_slots(self._random) if self._random is not None else ()),
-            ],
-            num_envs=self.env.num_envs,
-            constant_sizes=mjlab_state.constant_sizes(self._backend_env),
-        )
+    def _slots(self) -> Iterator[Slot]:
+        return self._state.slots()
 
-    def _moving_slots(self) -> list[Slot]:
-        if mjlab_state.has_unconditional_events(self._backend_env):
-            return list(self.registry)  # events that can't be kept from held rows may change all
-        return self.registry.moving()
+    def _constant_sizes(self) -> set[int]:
+        return mjlab_state.constant_sizes(self._backend_env)
+
+    def _shape_of_tables(self) -> tuple[int, ...]:
+        return self._state.shape()
+
+    def _make_scopes(self, random: PerEnvRandom) -> MjlabRandomScopes:
+        return MjlabRandomScopes(self.env.backend_env, random)
+
+    def _has_unconditional_events(self) -> bool:
+        return mjlab_state.has_unconditional_events(self._backend_env)
 
     def _advance(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
-        for timer in self._timers:
-            timer.masked_fill_(self._held_mask, torch.inf)
         self._record = None
-        try:
-            obs, reward, terminated, truncated, info = self.env.advance(actions)
-        except BaseException:
-            self.put_back(self._last_obs.buffers)  # a held row outlives a failure of the others
-            raise
-        self.put_back(obs)
+        return super()._advance(actions, active_mask)
+
+    def _end_step(self, obs: Obs) -> None:
+        super()._end_step(obs)
         if self._record is not None:
             self._record_active_rows(self._record)
-        self.show_held_rows_as_they_are(info.get("final_obs", {}))
-        info["active"] = active_mask.clone()
-        return (
-            self._last_obs.keep(obs),
-            reward.masked_fill(self._held_mask, 0.0),
-            terminated & active_mask,
-            truncated & active_mask,
-            info,
-        )
 
-    def _stateless_names(self) -> Set[str]:
-        return mjlab_state.CONSTANTS | mjlab_state.OUTPUTS
+    def _is_stateless_tensor(self, found: FoundTensor) -> bool:
+        return mjlab_state.is_own(found.owner) and not found.names.isdisjoint(
+            mjlab_state.CONSTANTS | mjlab_state.OUTPUTS
+        )
 
     def _hook(self) -> None:
         env = self._backend_env
@@ -133,7 +95,7 @@ class MjlabRowControl(PutBackControl):
             self._hook_forward()
 
     def _unhook(self) -> None:
-        self._hooks.remove()
+        super()._unhook()
         if self.rng != "per_env":
             self._cache_hook.remove()
 

@@ -43,6 +43,9 @@ SCRATCH_FIELDS = frozenset(
         "moment_rownnz",
         "moment_rowadr",
         "moment_colind",
+        # Of all worlds together; one entry, as a single world would have.
+        "nacon",
+        "ncollision",
     }
 )
 """Fields of MuJoCo Warp's ``Data`` with one entry per world that no row needs to keep. All other
@@ -86,6 +89,18 @@ CONSTANTS = frozenset(
         "_site_zeros",
         "_index_groups",
         "terrain_origins",
+        "indexing",
+        "std",
+        "std_standing",
+        "std_walking",
+        "std_running",
+        "body_indexes",
+        "kernel",
+        "bin_failed_count",
+        "_current_bin_failed",
+        "_padded_geom_ids",
+        "_local_directions",
+        "_local_offsets",
         "_env_arange",
         "_target_ids",
         "_joint_ids",
@@ -120,7 +135,6 @@ _BUFFERS_OF_MANAGERS = {
     "action_manager": ("_action", "_prev_action", "_prev_prev_action"),
     "command_manager": (),
     "event_manager": (
-        "_interval_term_time_left",
         "_reset_term_last_triggered_step_id",
         "_reset_term_last_triggered_once",
     ),
@@ -130,34 +144,60 @@ _BUFFERS_OF_MANAGERS = {
 }
 
 
-def state_slots(env: Any) -> Iterator[Slot]:
+class MjlabState:
     """All of a row's state in a ``mjlab.envs.ManagerBasedRlEnv``.
 
     Not in it, since all rows share them: the torch generator, ``common_step_counter``, curricula
-    that adapt to all rows, and the flat pools of contacts, which each physics step fills anew.
+    that adapt to all rows, timers of events for all rows, and the flat pools of contacts, which
+    each physics step fills anew.
+
+    Args:
+        env: mjlab's env.
     """
-    yield from _physics_slots(env)
-    owned = OwnedState(
-        env.num_envs,
-        shared=_shared_objects(env),
-        parameters=PARAMETERS,
-        constants=CONSTANTS,
-        special=_buffer_slots,
-    )
-    yield Slot("episode_length_buf", _attribute(env, "episode_length_buf"))
-    for manager_name, names in _BUFFERS_OF_MANAGERS.items():
-        manager = getattr(env, manager_name)
-        kept = {name: value for name, value in vars(manager).items() if name in names}
-        for name in kept:
-            yield from owned.value_slots(
-                f"{manager_name}.{name}",
-                _attribute(manager, name),
-                kept[name],
-                0,
-                is_parameter=False,
-            )
-    for prefix, owner in _owners(env):
-        yield from owned.slots(prefix, owner)
+
+    def __init__(self, env: Any) -> None:
+        self._env = env
+        self._owned = OwnedState(
+            env.num_envs,
+            shared=_shared_objects(env),
+            parameters=PARAMETERS,
+            constants=CONSTANTS,
+            special=_buffer_slots,
+            names_apply=is_own,
+            trusted=is_own,
+        )
+
+    def slots(self) -> Iterator[Slot]:
+        """The table, as the env's objects are now."""
+        env, owned = self._env, self._owned
+        owned.watched.clear()
+        yield from _physics_slots(env)
+        yield Slot("episode_length_buf", _attribute(env, "episode_length_buf"))
+        for manager_name, names in _BUFFERS_OF_MANAGERS.items():
+            manager = getattr(env, manager_name)
+            for name in names:
+                if name in vars(manager):
+                    yield from owned.value_slots(
+                        f"{manager_name}.{name}",
+                        _attribute(manager, name),
+                        getattr(manager, name),
+                        0,
+                        is_parameter=False,
+                    )
+        for index, timer in enumerate(_interval_timers(env.event_manager)):
+            if timer is not None:
+                yield _fixed(f"event_manager._interval_term_time_left[{index}]", timer)
+        for prefix, owner in _owners(env):
+            yield from owned.slots(prefix, owner)
+
+    def shape(self) -> tuple[int, ...]:
+        """Changes when objects get state that they had not when the slots were made."""
+        return (*self._owned.shape(), len(self._env.sim.expanded_fields))
+
+
+def is_own(owner: object) -> bool:
+    """Whether an object is of one of mjlab's own classes, whose attributes are known by name."""
+    return type(owner).__module__.partition(".")[0] == "mjlab"
 
 
 def sensors(env: Any) -> list[Any]:
@@ -167,17 +207,15 @@ def sensors(env: Any) -> list[Any]:
 
 def row_timers(env: Any) -> list[Any]:
     """Timers ``[N]`` whose expiry makes something happen to a row: pushes, new commands."""
-    manager = env.event_manager
-    timers = [
-        time_left
-        for time_left, cfg in zip(
-            getattr(manager, "_interval_term_time_left", ()),
-            manager._mode_term_cfgs.get("interval", ()),
-            strict=True,
-        )
-        if not cfg.is_global_time
-    ]
+    timers = [timer for timer in _interval_timers(env.event_manager) if timer is not None]
     return timers + [term.time_left for term in env.command_manager._terms.values()]
+
+
+def _interval_timers(manager: Any) -> list[Any]:
+    """The timers ``[N]`` of interval events, in their order; None for those of all rows at once."""
+    timers = getattr(manager, "_interval_term_time_left", ())
+    cfgs = manager._mode_term_cfgs.get("interval", ())
+    return [None if cfg.is_global_time else timer for timer, cfg in zip(timers, cfgs, strict=True)]
 
 
 def has_unconditional_events(env: Any) -> bool:

@@ -6,7 +6,7 @@ import inspect
 import re
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -39,10 +39,12 @@ class FoundTensor:
     Attributes:
         path: how it was reached, like ``"command_manager._terms['twist'].time_left"``.
         tensor: the tensor.
+        owner: the object that holds it, or the containers that it is in.
     """
 
     path: str
     tensor: torch.Tensor
+    owner: object
 
     @property
     def names(self) -> set[str]:
@@ -68,12 +70,12 @@ def find_tensors(
         num_envs: number of rows. Choose one that is no other size of the task for a clear answer.
         skip: objects that are not to be looked into.
     """
-    queue: deque[tuple[str, object]] = deque([("", root)])
+    queue: deque[tuple[str, object, object]] = deque([("", root, root)])
     seen = {id(root)}
     keep_alive: list[object] = []  # ids of temporaries would be used again
     while queue:
-        path, owner = queue.popleft()
-        for name, value in _children(owner):
+        path, parent, owner = queue.popleft()
+        for name, value in _children(parent):
             if isinstance(value, _LEAVES) or value is None or id(value) in seen:
                 continue
             seen.add(id(value))
@@ -81,9 +83,10 @@ def find_tensors(
             child_path = f"{path}{name}".removeprefix(".")
             if isinstance(value, torch.Tensor):
                 if num_envs in value.shape[:2]:
-                    yield FoundTensor(child_path, value)
+                    yield FoundTensor(child_path, value, owner)
             elif not skip(value):
-                queue.append((child_path, value))
+                is_container = isinstance(value, Mapping | list | tuple | set | frozenset | deque)
+                queue.append((child_path, value, owner if is_container else value))
 
 
 def _children(owner: object) -> Iterable[tuple[str, Any]]:
@@ -122,7 +125,7 @@ def unknown_tensors(
     known: Iterable[torch.Tensor],
     *,
     num_envs: int,
-    constants: Set[str],
+    is_constant: Callable[[FoundTensor], bool],
     skip: Callable[[object], bool],
 ) -> list[FoundTensor]:
     """Per-env tensors that no table knows: state of terms of a user's own, as a rule.
@@ -131,7 +134,7 @@ def unknown_tensors(
         root: the simulator's env object.
         known: the tensors of all slots; whatever shares memory with one of them is known too.
         num_envs: number of rows.
-        constants: names of attributes that hold no state though their shape looks like it.
+        is_constant: whether one that is found is known to hold no state, whatever it looks like.
         skip: objects that are not to be looked into.
     """
     memories = {tensor.untyped_storage().data_ptr() for tensor in known if tensor.numel()}
@@ -141,5 +144,5 @@ def unknown_tensors(
         if found.tensor.numel()
         and found.tensor.stride(0) > 0  # 0: one value that all rows share
         and found.tensor.untyped_storage().data_ptr() not in memories
-        and not constants & found.names
+        and not is_constant(found)
     ]

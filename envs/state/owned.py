@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -26,6 +27,9 @@ class OwnedState:
         shared: objects that are never looked into.
         parameters: names of attributes that only resets and users change.
         constants: names of attributes that nothing changes.
+        names_apply: whether those names mean that in an object, and not what a user calls so.
+        trusted: whether all tensors of an object whose leading dimension is the number of rows are
+            row state, whatever other sizes the task has; others are guesses.
         special: for objects with a layout of their own, their slots; None for other objects. Gets a
             name prefix, a way to look the object up, and the object.
         follow: whether the attributes of such an object are an owner's state too, as those of a
@@ -41,6 +45,8 @@ class OwnedState:
         constants: Collection[str] = (),
         special: Callable[[str, Callable[[], Any], Any], list[Slot] | None] = lambda *_: None,
         follow: Callable[[object], bool] = lambda _: False,
+        names_apply: Callable[[object], bool] = lambda _: True,
+        trusted: Callable[[object], bool] = lambda _: False,
     ) -> None:
         self._num_envs = num_envs
         self._shared = {id(obj) for obj in shared}
@@ -49,6 +55,9 @@ class OwnedState:
         self._constants = frozenset(constants)
         self._special = special
         self._follow = follow
+        self._names_apply = names_apply
+        self._trusted = trusted
+        self.watched: list[object] = []
 
     def slots(self, prefix: str, owner: object, *, skip: Collection[str] = ()) -> Iterator[Slot]:
         """The slots of one object.
@@ -60,6 +69,21 @@ class OwnedState:
         """
         yield from self._object_slots(prefix, lambda: owner, owner, frozenset(skip), 0)
 
+    def shape(self) -> tuple[int, ...]:
+        """Changes when the objects that were looked into get tensors or containers they had not.
+
+        Buffers are often made at their first use.
+        """
+        return tuple(
+            sum(
+                len(value) if isinstance(value, dict | list | deque) else 1
+                for value in vars(owner).values()
+                if value is not None and not isinstance(value, FunctionType)  # hooks come and go
+            )
+            for owner in self.watched
+            if hasattr(owner, "__dict__")
+        )
+
     def _object_slots(
         self,
         prefix: str,
@@ -68,15 +92,18 @@ class OwnedState:
         skip: Collection[str],
         depth: int,
     ) -> Iterator[Slot]:
+        self.watched.append(owner)
+        names_apply, is_guess = self._names_apply(owner), not self._trusted(owner)
         for name, value in list(getattr(owner, "__dict__", {}).items()):
-            if name in self._constants or name in skip:
+            if name in skip or (names_apply and name in self._constants):
                 continue
             yield from self.value_slots(
                 f"{prefix}.{name}",
                 _attribute_of(get_owner, name),
                 value,
                 depth,
-                is_parameter=name in self._parameters,
+                is_parameter=names_apply and name in self._parameters,
+                is_guess=is_guess,
             )
 
     def value_slots(
@@ -87,6 +114,7 @@ class OwnedState:
         depth: int,
         *,
         is_parameter: bool,
+        is_guess: bool = False,
     ) -> Iterator[Slot]:
         """The slots of one value, of whatever kind.
 
@@ -96,10 +124,11 @@ class OwnedState:
             value: the value as it is now.
             depth: how far inside an owner it lies.
             is_parameter: for the slots.
+            is_guess: for the slots.
         """
         if isinstance(value, torch.Tensor):
             if value.ndim and value.shape[0] == self._num_envs:
-                yield Slot(path, get, is_parameter=is_parameter, is_guess=True)
+                yield Slot(path, get, is_parameter=is_parameter, is_guess=is_guess)
             return
         if value is None or id(value) in self._shared or depth >= _MAX_DEPTH:
             return
@@ -114,6 +143,7 @@ class OwnedState:
                     entry,
                     depth + 1,
                     is_parameter=is_parameter,
+                    is_guess=is_guess,
                 )
         elif isinstance(value, list | tuple | deque):
             for index, entry in enumerate(value):
@@ -123,6 +153,7 @@ class OwnedState:
                     entry,
                     depth + 1,
                     is_parameter=is_parameter,
+                    is_guess=is_guess,
                 )
         elif not isinstance(value, type) and (
             dataclasses.is_dataclass(value) or self._follow(value)

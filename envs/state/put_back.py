@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from holdstep.envs.masked_step import without_held_rows
-from holdstep.envs.state.discovery import unknown_tensors
+from holdstep.envs.state.discovery import FoundTensor, unknown_tensors
 from holdstep.envs.state.row_control import RowControl
 from holdstep.envs.state.row_store import RowStore
 from holdstep.envs.state.slot import Slot
-from holdstep.envs.state.snapshot import Snapshot, check_fits, describe
+from holdstep.envs.state.snapshot import NOT_MADE_YET, Snapshot, check_fits, describe
 from holdstep.errors import SuspensionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Set
+    from collections.abc import Iterator
 
     from holdstep.envs.capabilities import FreezeLevel, RngScope
     from holdstep.envs.contract import Obs, StepResult, TorchVectorEnv
@@ -161,7 +161,7 @@ class PutBackControl(RowControl):
             self.env.backend_env,
             [tensor for _, tensor in self.registry.tensors()],
             num_envs=self.env.num_envs,
-            constants=self._stateless_names(),
+            is_constant=self._is_stateless_tensor,
             skip=self._is_stateless,
         )
         return [str(tensor) for tensor in found]
@@ -232,8 +232,8 @@ class PutBackControl(RowControl):
         """Invalidate what the backend has derived from rows that were just written."""
 
     @abstractmethod
-    def _stateless_names(self) -> Set[str]:
-        """Names of attributes that hold no row state, whatever they look like."""
+    def _is_stateless_tensor(self, found: FoundTensor) -> bool:
+        """Whether a tensor is known to hold no row state, whatever it looks like."""
 
     def _is_stateless(self, owner: object) -> bool:
         """Whether an object is not to be searched for row state."""
@@ -245,7 +245,8 @@ class PutBackControl(RowControl):
         env = self.env
         task = f"step_dt={env.step_dt:.6g}, actions={env.single_action_space.shape}"
         observed = {f"observation {n}": describe(obs) for n, obs in self._last_obs.buffers.items()}
-        return {"task": task} | self.registry.fingerprint() | observed
+        task_id = env.task_id or NOT_MADE_YET  # unknown: it may be any
+        return {"task": task, "task id": task_id} | self.registry.fingerprint() | observed
 
     def _row_store(self) -> RowStore:
         if self._store is None:

@@ -107,6 +107,7 @@ class Snapshot:
                 f"{path} has snapshot format {version!r}, this holdstep reads {FORMAT_VERSION}. "
                 "Read it with the holdstep that wrote it, or upgrade holdstep."
             )
+        _check_content(path, content)
         return Snapshot(
             rows=content["rows"], obs=content["obs"], fingerprint=content["fingerprint"]
         )
@@ -122,6 +123,13 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "holdstep_snapshot" not in content:
         raise SnapshotError(f"{path} is no snapshot: Snapshot.save() writes those.")
     return content
+
+
+def _check_content(path: str | Path, content: Mapping[str, Any]) -> None:
+    for part, kind in (("rows", torch.Tensor), ("obs", torch.Tensor), ("fingerprint", str)):
+        values = content.get(part)
+        if not isinstance(values, dict) or not all(isinstance(v, kind) for v in values.values()):
+            raise SnapshotError(f"{path} is damaged: its {part} are not what a snapshot has.")
 
 
 def check_fits(snapshot: Snapshot, fingerprint: Mapping[str, str], num_rows: int) -> None:
@@ -142,6 +150,24 @@ def check_fits(snapshot: Snapshot, fingerprint: Mapping[str, str], num_rows: int
         raise SnapshotError(
             "The snapshot was taken from another task than this one, or from one that was "
             f"configured differently:\n{shown}{more}"
+        )
+    damaged = [
+        name
+        for name, rows in (*snapshot.rows.items(), *snapshot.obs.items())
+        if len(rows) != len(snapshot)
+        or snapshot.fingerprint.get(name, describe(rows)) != describe(rows)
+    ]
+    missing = [
+        name
+        for name, description in snapshot.fingerprint.items()
+        if description != NOT_MADE_YET
+        and not name.startswith(("task", "observation "))
+        and name not in snapshot.rows
+    ]
+    if damaged or missing:
+        raise SnapshotError(
+            f"The snapshot is damaged: rows of {(damaged + missing)[:8]} are missing or have "
+            "another shape than its fingerprint says."
         )
     if len(snapshot) != num_rows:
         raise SnapshotError(

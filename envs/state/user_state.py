@@ -81,6 +81,13 @@ class UserState:
             )
         view = layout
 
+        tensor = get()
+        if tensor is not None and not _is_view(view(tensor), tensor):
+            raise ConfigError(
+                f"{name}: layout(tensor) must be a view of the tensor, so that rows can be written "
+                "through it; it returned a copy. Use view(), transpose() and the like."
+            )
+
         def get_view() -> torch.Tensor | None:
             tensor = get()
             return None if tensor is None else view(tensor)
@@ -106,3 +113,10 @@ class UserState:
                 f"{slot.name}: must live on {self._device}, got {tensor.device}: rows are put back "
                 "without waiting for a device."
             )
+
+
+def _is_view(rows: object, tensor: torch.Tensor) -> bool:
+    return (
+        isinstance(rows, torch.Tensor)
+        and rows.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+    )

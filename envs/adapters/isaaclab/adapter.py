@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -19,27 +18,23 @@ from holdstep.envs.adapters.isaaclab.plain import owned, owned_obs, owned_vector
 from holdstep.envs.adapters.isaaclab.rendering import why_not_renderable
 from holdstep.envs.adapters.isaaclab.spaces import action_space, described
 from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
+from holdstep.envs.adapters.simulator_env import SimulatorEnv
 from holdstep.envs.capabilities import Capabilities
-from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.last_obs import LastObs
 from holdstep.envs.observations import batched
 from holdstep.envs.state.user_state import UserState
-from holdstep.errors import (
-    CapabilityError,
-    ClosedEnvError,
-    ResetNeededError,
-    SuspensionError,
-)
+from holdstep.errors import CapabilityError, ResetNeededError
 
 if TYPE_CHECKING:
     from holdstep.envs.adapters.isaaclab.rows import IsaacLabRowControl
     from holdstep.envs.adapters.isaaclab.workflow import Workflow
     from holdstep.envs.capabilities import FreezeLevel, RngScope
+    from holdstep.envs.contract import Info, Obs, StepResult
 
 
-class IsaacLabEnv(TorchVectorEnv):
+class IsaacLabEnv(SimulatorEnv):
     """An Isaac Lab env as a :class:`~holdstep.envs.TorchVectorEnv`.
 
     Adds to a step: the check of the actions; a copy of everything that is returned, since Isaac Lab
@@ -62,7 +57,9 @@ class IsaacLabEnv(TorchVectorEnv):
         ConfigError: the action space is not one array of numbers per row.
     """
 
+    simulator = "Isaac Lab"
     single_observation_space: gymnasium.spaces.Dict
+    _rows: IsaacLabRowControl | None
 
     def __init__(self, env: Any, workflow: Workflow, *, env_ids_dtype: torch.dtype) -> None:
         self.closed = True  # until it works, so that the garbage collector leaves env open
@@ -97,7 +94,7 @@ class IsaacLabEnv(TorchVectorEnv):
         self._final_obs = FinalObsHook(workflow.core, self._observe_before_reset)
         self._final_obs.install()
         self._last_obs = LastObs()
-        self._rows: IsaacLabRowControl | None = None
+        self._rows = None
         self.user_state = UserState(self.num_envs, self.device)
         self.closed = False
 
@@ -166,41 +163,8 @@ class IsaacLabEnv(TorchVectorEnv):
         info = {key: owned(value) for key, value in extras.items() if key != "log"}
         return new_obs, info
 
-    def step(self, actions: torch.Tensor) -> StepResult:
-        """Advance every row by one control step (``decimation`` physics steps)."""
-        if not self._last_obs:
-            self._check_open()
-            raise ResetNeededError("Call reset() before the first step().")
-        if self._rows is not None and self._rows.holds_any:
-            raise SuspensionError(
-                "Rows of this env are held: step the SuspendOnWait around it, or resume them first."
-            )
-        obs, reward, terminated, truncated, info = self.advance(actions)
-        info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        return self._last_obs.keep(obs), reward, terminated, truncated, info
-
-    def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
-        """Step while the :meth:`row_control` holds the other rows.
-
-        Raises:
-            CapabilityError: nothing holds rows.
-        """
-        if self._rows is None:
-            raise CapabilityError(
-                "Isaac Lab steps all rows or none; wrap the env in SuspendOnWait to hold some of "
-                "them."
-            )
-        if not self._last_obs:
-            self._check_open()
-            raise ResetNeededError("Call reset() before the first step().")
-        return self._rows.step(actions, active_mask)
-
     def advance(self, actions: torch.Tensor) -> StepResult:
-        """Step the simulator; the first half of :meth:`step`, for who finishes it in another way.
-
-        Returns:
-            As :meth:`step` does, in memory of its own, without ``info["active"]``.
-        """
+        """Isaac Lab's own step, with everything that it returns copied."""
         actions = self._action_guard.check(actions)
         log = LogWatch(self._workflow.core.extras)
         with self._around_backend(), self._final_obs:
@@ -216,29 +180,6 @@ class IsaacLabEnv(TorchVectorEnv):
                 info,
             )
 
-    def register_state(
-        self, name: str, get: Callable[[], torch.Tensor | None], **options: Any
-    ) -> None:
-        """Declare row state that holdstep's table of Isaac Lab can't know: see ``holdstep check``.
-
-        Tensors and Warp arrays ``[N, ...]`` which a direct env, a term that is a class, an action,
-        a command, an actuator or a sensor keeps as attributes are known without this, also inside
-        lists, dictionaries and dataclasses.
-
-        Args:
-            name: for snapshots and messages.
-            get: returns the tensor as it is now, or None as long as there is none.
-            **options: ``dim`` and ``repeat``, see :class:`~holdstep.envs.state.slot.Layout`;
-                ``layout``: ``"rows"``, ``"ring"`` (then also ``position``, which returns the index
-                written last) or a callable that gives a view ``[N, ...]``; ``parameter=True`` for
-                what only resets and users change.
-
-        Raises:
-            ConfigError: the tensor does not have the shape that was declared, or the name is taken.
-            SuspensionError: rows are suspended now.
-        """
-        self.user_state.register(name, get, control=self._rows, **options)
-
     def row_control(self, *, level: FreezeLevel, rng: RngScope) -> IsaacLabRowControl:
         """Holds rows by stepping everybody and putting them back.
 
@@ -250,9 +191,7 @@ class IsaacLabEnv(TorchVectorEnv):
         Raises:
             CapabilityError: another level was asked for, or there is a control already.
         """
-        self._check_open()
-        if self._rows is not None:
-            raise CapabilityError("Something holds rows of this env already; close that first.")
+        self._check_no_row_control()
         physics = self._physics
         if physics.level == "none":
             raise CapabilityError(f"Rows of this env can't be held: {physics.why_none}")
@@ -270,10 +209,6 @@ class IsaacLabEnv(TorchVectorEnv):
 
         self._rows = IsaacLabRowControl(self, self._workflow.core, physics, self._last_obs, rng=rng)
         return self._rows
-
-    def row_control_closed(self) -> None:
-        """The row control is closed: the env is as it was before there was one."""
-        self._rows = None
 
     def render(self) -> Any:
         """One RGB frame, uint8 ``[H, W, 3]``, seen by the camera of Isaac Lab's viewer config.
@@ -294,16 +229,6 @@ class IsaacLabEnv(TorchVectorEnv):
         self._final_obs.remove()
         self._last_obs.clear()
         self._env.close()
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ClosedEnvError("The env is closed. Make a new one.")
-
-    @contextlib.contextmanager
-    def _around_backend(self) -> Iterator[None]:
-        around = self._rows.around_backend() if self._rows else contextlib.nullcontext()
-        with ordinary_tensors(), around:
-            yield
 
     def _observe_before_reset(self, ended: torch.Tensor) -> Obs:
         del ended  # all rows are observed

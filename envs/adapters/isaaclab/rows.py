@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +11,18 @@ from holdstep.envs.adapters.isaaclab.plain import as_tensor
 from holdstep.envs.adapters.isaaclab.random_scopes import IsaacLabRandomScopes
 from holdstep.envs.adapters.isaaclab.state import IsaacLabState
 from holdstep.envs.adapters.isaaclab.state_names import CONSTANTS, OUTPUTS, TOUCHED_BY_SETTERS
-from holdstep.envs.state.hooks import InstanceHooks
-from holdstep.envs.state.per_env_random import PerEnvRandom
-from holdstep.envs.state.put_back import PutBackControl
-from holdstep.envs.state.registry import StateRegistry
-from holdstep.envs.state.slot import random_slots
+from holdstep.envs.adapters.simulator_rows import SimulatorRowControl
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Iterable, Iterator
 
     from holdstep.envs.adapters.isaaclab.adapter import IsaacLabEnv
     from holdstep.envs.adapters.isaaclab.physics import Physics
     from holdstep.envs.capabilities import RngScope
-    from holdstep.envs.contract import Obs, StepResult
+    from holdstep.envs.contract import Obs
     from holdstep.envs.last_obs import LastObs
+    from holdstep.envs.state.discovery import FoundTensor
+    from holdstep.envs.state.per_env_random import PerEnvRandom
     from holdstep.envs.state.slot import Slot
     from holdstep.envs.state.snapshot import Snapshot
 
@@ -33,7 +30,7 @@ _FOREIGN = ("newton", "pxr", "omni", "isaacsim", "carb", "isaaclab.sim", "isaacl
 """Modules whose objects are the engine's: their row state is in the table or not to be had."""
 
 
-class IsaacLabRowControl(PutBackControl):
+class IsaacLabRowControl(SimulatorRowControl):
     """Holds rows of an Isaac Lab env, manager-based or direct.
 
     While rows are held, methods of the env's own objects are hooked:
@@ -42,8 +39,6 @@ class IsaacLabRowControl(PutBackControl):
       is reset, logged, exported or counted by a curriculum for them.
     - ``recorder_manager.add_to_episodes``: what is recorded for all rows at once is recorded for
       the active ones.
-
-    The timers of held rows (pushes, command resampling) are stopped for the step.
 
     With ``rng="per_env"`` more is hooked, all the time, because rows are to be independent of each
     other then: see :class:`~holdstep.envs.adapters.isaaclab.random_scopes.IsaacLabRandomScopes`.
@@ -56,34 +51,13 @@ class IsaacLabRowControl(PutBackControl):
     def __init__(
         self, env: IsaacLabEnv, core: Any, physics: Physics, last_obs: LastObs, *, rng: RngScope
     ) -> None:
-        super().__init__(env, last_obs, rng=rng)
-        self.level = physics.level
         self._core = core
+        super().__init__(env, last_obs, rng=rng, seed=_seed_of(core))
+        self.level = physics.level
         self._physics = physics
         self._state = IsaacLabState(core, physics)
-        self._shape_of_tables: tuple[int, ...] = ()
-        self._hooks = InstanceHooks()
-        self._timers: list[torch.Tensor] = []
         self._held_ids = torch.empty(0, dtype=torch.int64, device=env.device)
         self._active_ids: list[int] = []
-        self._random: PerEnvRandom | None = None
-        self._scopes: IsaacLabRandomScopes | None = None
-        if rng == "per_env":
-            self._random = PerEnvRandom(env.num_envs, env.device, _seed_of(core))
-            self._scopes = IsaacLabRandomScopes(core, self._random)
-
-    def around_backend(self) -> contextlib.AbstractContextManager[None]:
-        """What the backend's reset and step are to run in."""
-        return contextlib.nullcontext() if self._random is None else self._random.active()
-
-    def around_observation(self) -> contextlib.AbstractContextManager[None]:
-        """What an observation that is to leave no trace is to run in."""
-        return contextlib.nullcontext() if self._random is None else self._random.preserved()
-
-    def reseed(self, seed: int, env_ids: torch.Tensor | None = None) -> None:
-        """Start the random streams of rows, int64 ``[k]`` or all, anew, if they have their own."""
-        if self._random is not None:
-            self._random.reseed(seed, env_ids)
 
     def hold(self, env_ids: torch.Tensor) -> None:
         """Copy the rows as they are now."""
@@ -104,43 +78,24 @@ class IsaacLabRowControl(PutBackControl):
         with self._physics.untouched():
             return super().snapshot(env_ids)
 
-    def close(self) -> None:
-        """Unhook everything, and let the adapter make another control."""
-        super().close()
-        if self._scopes is not None:
-            self._scopes.remove()
-        if self._random is not None:
-            self._random.close()
-        self.env.row_control_closed()
+    def _slots(self) -> Iterator[Slot]:
+        return self._state.slots()
 
-    def _make_registry(self) -> StateRegistry:
-        registry = StateRegistry(
-            [
-                *self._state.slots(),
-                *self.env.user_state.slots.values(),
-                *(random_slots(self._random) if self._random is not None else ()),
-            ],
-            num_envs=self.env.num_envs,
-            constant_sizes=self._state.constant_sizes(),
-        )
-        self._shape_of_tables = self._state.shape_of_tables()
-        return registry
+    def _constant_sizes(self) -> Iterable[int]:
+        return self._state.constant_sizes()
 
-    def _moving_slots(self) -> list[Slot]:
-        if self._state.has_unconditional_events():
-            return list(self.registry)  # events that can't be kept from held rows may change all
-        return self.registry.moving()
+    def _shape_of_tables(self) -> tuple[int, ...]:
+        return self._state.shape_of_tables()
+
+    def _make_scopes(self, random: PerEnvRandom) -> IsaacLabRandomScopes:
+        return IsaacLabRandomScopes(self._core, random)
+
+    def _has_unconditional_events(self) -> bool:
+        return self._state.has_unconditional_events()
 
     def _before_copying(self, env_ids: torch.Tensor) -> None:
         self._physics.settle(env_ids)
-        if self._registry is None or self._shape_of_tables == self._state.shape_of_tables():
-            return
-        # Buffers have been made since. Between steps, held rows are as they were: copy them anew.
-        self._registry = self._store = None
-        if self._num_held:
-            self._current_obs = self._last_obs.buffers
-            with torch.inference_mode(False), torch.no_grad():
-                self._row_store().hold(self._held_ids)
+        super()._before_copying(env_ids)
 
     def _restored(self, snapshot: Snapshot, env_ids: torch.Tensor) -> None:
         is_moved = self._physics.restored(env_ids)
@@ -151,36 +106,17 @@ class IsaacLabRowControl(PutBackControl):
         mask[env_ids] = True
         self._state.lazy.rows_written(mask, () if is_moved else rows.keys())
 
-    def _advance(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
-        for timer in self._timers:
-            timer.masked_fill_(self._held_mask, torch.inf)
-        try:
-            obs, reward, terminated, truncated, info = self.env.advance(actions)
-        except BaseException:
-            self._put_back_after_step(self._last_obs.buffers)  # a held row outlives a task's error
-            raise
-        self._put_back_after_step(obs)
-        self.show_held_rows_as_they_are(info.get("final_obs", {}))
-        info["active"] = active_mask.clone()
-        return (
-            self._last_obs.keep(obs),
-            reward.masked_fill_(self._held_mask, 0.0),
-            terminated.logical_and_(active_mask),
-            truncated.logical_and_(active_mask),
-            info,
-        )
-
-    def _put_back_after_step(self, obs: Obs) -> None:
+    def _end_step(self, obs: Obs) -> None:
         with torch.inference_mode(False), torch.no_grad():
             self._physics.push(self._held_ids)
-            self.put_back(obs)
+            super()._end_step(obs)
 
     def _held_rows_changed(self) -> None:
         self._held_ids = self._held_mask.nonzero().squeeze(-1)
         self._active_ids = (~self._held_mask).nonzero().squeeze(-1).tolist()
 
-    def _stateless_names(self) -> Set[str]:
-        return CONSTANTS | OUTPUTS
+    def _is_stateless_tensor(self, found: FoundTensor) -> bool:
+        return not found.names.isdisjoint(CONSTANTS | OUTPUTS)
 
     def _is_stateless(self, owner: object) -> bool:
         kind = type(owner)
@@ -205,8 +141,8 @@ class IsaacLabRowControl(PutBackControl):
             self._hooks.shadow(recorder_manager, "add_to_episodes", self._of_active_rows)
 
     def _unhook(self) -> None:
-        self._hooks.remove()
-        self._timers = []
+        super()._unhook()
+        self._timers = ()
 
     def _without_held_rows(self, compute: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
         manager = self._core.termination_manager

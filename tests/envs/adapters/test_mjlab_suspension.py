@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import threading
 from typing import Any
 
 import pytest
 import torch
 
+from holdstep.envs.adapters import mjlab_compact
 from holdstep.envs.adapters.mjlab_rows import MjlabRowControl
 from holdstep.envs.state.put_back import PutBackControl
 from holdstep.envs.state.row_store import RowStore
-from holdstep.errors import CapabilityError, SuspensionError
+from holdstep.errors import CapabilityError, SnapshotError, SuspensionError
 from holdstep.wrappers import SuspendOnWait
+from tests.conftest import silenced
 from tests.envs.state import lockstep
 
 pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
@@ -359,7 +362,6 @@ def test_a_fork_goes_on_as_its_source(env):
 
 def test_a_snapshot_goes_through_a_file(env, tmp_path):
     from holdstep.envs.state.snapshot import Snapshot
-    from holdstep.errors import SnapshotError
 
     env.step(zeros(env))
     path = env.snapshot([0, 2]).save(tmp_path / "two.pt")
@@ -378,6 +380,147 @@ def test_a_snapshot_goes_through_a_file(env, tmp_path):
         other.restore(loaded, [0, 1])
     assert_equal(other.snapshot().rows, state.rows)
     other.close()
+
+
+@pytest.mark.parametrize(
+    ("task", "num_envs"),
+    [
+        ("Mjlab-Cartpole-Balance", 2),  # joints
+        ("Mjlab-Lift-Cube-Yam", 8),  # joints
+        ("Mjlab-Velocity-Flat-Unitree-Go1", 12),  # joints
+        ("Mjlab-Velocity-Flat-Unitree-Go1", 13),  # bodies
+    ],
+)
+def test_a_fork_is_whole_when_the_number_of_rows_is_that_of_something_else(task, num_envs):
+    env = wrapped(task, num_envs)
+    env.reset(seed=1)
+    actions = random_actions(env, 24)
+    env.fork(0, 1)  # before anything has changed that could tell state from constants
+    for step, action in enumerate(actions):
+        if step == 10:
+            env.fork(2 % num_envs if num_envs > 2 else 0, 1)
+        source = 0 if step < 10 or num_envs == 2 else 2
+        action[1] = action[source]
+        shown = observed(env.step(action), torch.tensor([source, 1]))
+        for name, value in shown.items():
+            assert torch.equal(value[0], value[1]), (name, step)
+    env.close()
+
+
+@pytest.mark.parametrize(("from_rows", "to_rows"), [(1, 3), (2, 5), (12, 4)])
+def test_a_snapshot_fits_an_env_with_another_number_of_rows(from_rows, to_rows):
+    task = "Mjlab-Velocity-Flat-Unitree-Go1"
+    small, large = wrapped(task, from_rows), wrapped(task, to_rows)
+    small.reset(seed=3)
+    actions = random_actions(small, 20)[:, :1]
+    for action in actions[:5]:
+        small.step(action.expand(from_rows, -1).contiguous())
+    snapshot = small.snapshot(from_rows - 1)
+    last = torch.tensor([from_rows - 1])
+    first = [
+        observed(small.step(action.expand(from_rows, -1).contiguous()), last)
+        for action in actions[5:]
+    ]
+    small.close()
+    large.reset(seed=8)
+    large.restore(snapshot, to_rows - 1)
+    last = torch.tensor([to_rows - 1])
+    for action, theirs in zip(actions[5:], first, strict=True):
+        assert_equal(observed(large.step(action.expand(to_rows, -1).contiguous()), last), theirs)
+    large.close()
+
+
+def test_a_snapshot_of_another_task_of_the_same_shape_is_refused():
+    from holdstep.envs import make
+
+    envs = []
+    for name in ("Balance", "Swingup"):
+        with silenced():
+            env = SuspendOnWait(make(f"mjlab:Mjlab-Cartpole-{name}", num_envs=2, device="cpu"))
+        env.reset(seed=0)
+        envs.append(env)
+    with pytest.raises(SnapshotError, match="Swingup"):
+        envs[1].restore(envs[0].snapshot(), [0, 1])
+    for env in envs:
+        env.close()
+
+
+def test_terms_of_a_users_own_may_name_their_state_as_they_like():
+    class Names:
+        def __init__(self, cfg, env):
+            self.target_ids = torch.zeros(5)
+            self._offset = torch.zeros(5)
+            self.late = None
+
+        def __call__(self, env):
+            if self.late is None:
+                self.late = torch.zeros(5)
+            for tensor in (self.target_ids, self._offset, self.late):
+                tensor += 1
+            return torch.zeros(5)
+
+    from mjlab.managers import RewardTermCfg
+
+    from tests.envs.adapters.mjlab_hard_tasks import hard_cfg
+
+    cfg = hard_cfg("Mjlab-Cartpole-Balance", num_envs=5)
+    cfg.rewards["names"] = RewardTermCfg(func=Names, weight=1.0)
+    env = wrapped("Mjlab-Cartpole-Balance", 5, rewards=cfg.rewards)
+    env.reset(seed=0)
+    term = env.backend_env.reward_manager.get_term_cfg("names").func
+    env.suspend(0)  # the table is made before `late` is
+    env.resume(0)
+    env.step(zeros(env))
+    env.suspend(2)
+    for _ in range(3):
+        env.step(zeros(env))
+    for tensor in (term.target_ids, term._offset, term.late):
+        assert tensor.tolist() == [4, 4, 1, 4, 4]
+    assert env._control.unknown_state() == []
+    env.close()
+
+
+def test_skipping_in_two_threads_leaves_the_solver_as_it_was():
+    from concurrent.futures import ThreadPoolExecutor
+
+    from mujoco_warp._src import solver
+
+    before = solver._jtdaj_groups_per_world
+    order = mjlab_compact._OrderOfSums()
+    barrier = threading.Barrier(2, timeout=10)
+
+    def inside(num_envs: int, *, leaves_first: bool) -> Any:
+        with order.of(num_envs):
+            barrier.wait()
+            groups = solver._jtdaj_groups_per_world(1, 8)
+            barrier.wait()
+            if not leaves_first:
+                barrier.wait()
+        if leaves_first:
+            barrier.wait()
+        return groups
+
+    with ThreadPoolExecutor() as pool:
+        futures = [
+            pool.submit(inside, num_envs, leaves_first=num_envs == 1) for num_envs in (1, 100_000)
+        ]
+        assert futures[0].result() > futures[1].result() == before(100_000, 8)
+    assert solver._jtdaj_groups_per_world is before
+
+
+def test_skipping_follows_model_fields_that_are_expanded_later():
+    speeds = []
+    for level in ("exact", "skip"):
+        env = wrapped("Mjlab-Cartpole-Balance", 3, level)
+        env.reset(seed=0)
+        env.backend_env.sim.expand_model_fields(("dof_damping",))
+        env.backend_env.sim.model.dof_damping[:] = 5.0
+        env.suspend(1)
+        for action in random_actions(env, 5):
+            env.step(action)
+        speeds.append(env.backend_env.sim.data.qvel[:].clone())
+        env.close()
+    assert torch.equal(*speeds)
 
 
 def test_state_of_a_users_own_is_held_when_it_is_registered(env):

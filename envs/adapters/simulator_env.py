@@ -1,0 +1,120 @@
+"""What the adapters of simulators that step all rows at once have in common."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
+from holdstep.envs.contract import StepResult, TorchVectorEnv
+from holdstep.errors import CapabilityError, ClosedEnvError, ResetNeededError, SuspensionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from holdstep.envs.adapters.simulator_rows import SimulatorRowControl
+    from holdstep.envs.last_obs import LastObs
+    from holdstep.envs.state.user_state import UserState
+
+
+class SimulatorEnv(TorchVectorEnv):
+    """A simulator's env whose rows can be held by stepping everybody and putting some back.
+
+    Subclasses implement ``reset``, :meth:`advance` and ``row_control``.
+
+    Attributes:
+        simulator: its name, for messages.
+        user_state: what was given to :meth:`register_state`.
+    """
+
+    simulator: ClassVar[str]
+    user_state: UserState
+    _last_obs: LastObs
+    _rows: SimulatorRowControl | None = None
+
+    @abstractmethod
+    def advance(self, actions: torch.Tensor) -> StepResult:
+        """Step the simulator; the first half of :meth:`step`, for who finishes it in another way.
+
+        Returns:
+            As :meth:`step` does, in memory of its own, without ``info["active"]``.
+        """
+
+    def step(self, actions: torch.Tensor) -> StepResult:
+        """Advance every row by one control step (``decimation`` physics steps)."""
+        self._check_ready()
+        if self._rows is not None and self._rows.holds_any:
+            raise SuspensionError(
+                "Rows of this env are held: step the SuspendOnWait around it, or resume them first."
+            )
+        obs, reward, terminated, truncated, info = self.advance(actions)
+        info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        return self._last_obs.keep(obs), reward, terminated, truncated, info
+
+    def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
+        """Step while the :meth:`row_control` holds the other rows.
+
+        Raises:
+            CapabilityError: nothing holds rows.
+        """
+        if self._rows is None:
+            raise CapabilityError(
+                f"{self.simulator} steps all rows or none; wrap the env in SuspendOnWait to hold "
+                "some of them."
+            )
+        self._check_ready()
+        return self._rows.step(actions, active_mask)
+
+    def register_state(
+        self, name: str, get: Callable[[], torch.Tensor | None], **options: Any
+    ) -> None:
+        """Declare row state that holdstep's table of the simulator can't know.
+
+        Tensors ``[N, ...]`` which a term that is a class, an action, a command, an actuator or a
+        sensor keeps as attributes, also in lists, dictionaries and dataclasses, are known without
+        this. ``holdstep check`` lists what is not.
+
+        Args:
+            name: for snapshots and messages.
+            get: returns the tensor as it is now, or None as long as there is none.
+            **options: ``dim`` and ``repeat``, see :class:`~holdstep.envs.state.slot.Layout`;
+                ``layout``: ``"rows"``, ``"ring"`` (then also ``position``, which returns the index
+                written last) or a callable that gives a view ``[N, ...]``; ``parameter=True`` for
+                what only resets and users change.
+
+        Raises:
+            ConfigError: the tensor does not have the shape that was declared, or the name is taken.
+            SuspensionError: rows are suspended now.
+        """
+        self.user_state.register(name, get, control=self._rows, **options)
+
+    def row_control_closed(self) -> None:
+        """The row control is closed: the env is as it was before there was one."""
+        self._rows = None
+
+    def _check_no_row_control(self) -> None:
+        self._check_open()
+        if self._rows is not None:
+            raise CapabilityError("Something holds rows of this env already; close that first.")
+
+    def _check_ready(self) -> None:
+        if not self._last_obs:
+            self._check_open()
+            raise ResetNeededError("Call reset() before the first step().")
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvError("The env is closed. Make a new one.")
+
+    @contextlib.contextmanager
+    def _around_backend(self) -> Iterator[None]:
+        """Whatever the simulator's own reset and step run in."""
+        with ordinary_tensors():
+            if self._rows is None:
+                yield
+            else:
+                with self._rows.around_backend():
+                    yield
