@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 
@@ -31,7 +31,8 @@ class SuspendOnWait(HeldRows):
     and whatever its action holds is ignored. ``info["active"]`` are the rows that advanced.
 
     ``step`` first resumes the rows whose wait is done, so give such rows an action that may be
-    applied. While *every* row is suspended, there is nothing to step: ``step`` then waits.
+    applied, or call :meth:`resume_finished` before it. While *every* row is suspended, there is
+    nothing to step: ``step`` then waits.
 
     Autoreset: as the env's; a suspended row is never reset by a step. Order: directly around the
     adapter; wrappers inside must know how to step only some rows. Used from one thread; what rows
@@ -75,18 +76,11 @@ class SuspendOnWait(HeldRows):
     ) -> None:
         _check_choice("level", level, _LEVELS)
         _check_choice("rng", rng, _SCOPES)
-        if wait_timeout_s is not None and not (
-            isinstance(wait_timeout_s, int | float)
-            and not isinstance(wait_timeout_s, bool)
-            and wait_timeout_s > 0
-            and math.isfinite(wait_timeout_s)
-        ):
-            raise ConfigError(
-                f"wait_timeout_s must be None or a number of seconds > 0, got {wait_timeout_s!r}."
-            )
+        _check_timeout("wait_timeout_s", wait_timeout_s, "> 0")
         super().__init__(env, level=level, rng=rng)
         self.wait_timeout_s = wait_timeout_s
         self._waits = Waits(clock)
+        self._looked = False  # by resume_finished(), for the next step
         if rng == "per_env":
             self.capabilities = dataclasses.replace(self.capabilities, rng="per_env")
 
@@ -147,7 +141,10 @@ class SuspendOnWait(HeldRows):
     def resume_finished(self, timeout_s: float | None = 0.0) -> torch.Tensor:
         """Resume the rows whose wait is done, and say which, so that they get a fresh action.
 
-        :meth:`step` does the same at its start, with the action that such a row was given anyway.
+        :meth:`step` does the same at its start, with the action that such a row was given anyway;
+        but not the next one after this call: what is done in between is left for the step after
+        that, or the next call, so that no row advances with an action that nobody chose for it.
+        Only if every row is suspended by then, that step waits all the same.
 
         Args:
             timeout_s: how long to wait for a first one [s]; 0 only looks, None waits without a
@@ -160,10 +157,13 @@ class SuspendOnWait(HeldRows):
             SuspensionError: a wait has failed, which is the cause, and its rows are resumed; or it
                 is to wait and no row waits for anything that could be done.
             SuspensionTimeoutError: nothing was done in time.
+            ConfigError: ``timeout_s`` is no number of seconds.
             ResetNeededError: before the first reset of this wrapper.
             ClosedEnvError: after close.
         """
         self._check_usable()
+        _check_timeout("timeout_s", timeout_s, ">= 0")
+        self._looked = True
         if timeout_s == 0:
             finished = self._waits.take_finished() if self._waits else []
         else:
@@ -185,9 +185,12 @@ class SuspendOnWait(HeldRows):
             SuspensionError: no row waits for anything; or a wait has failed, which is the cause,
                 and its rows are resumed.
             SuspensionTimeoutError: nothing was done in time.
+            ConfigError: ``timeout_s`` is no number of seconds.
+            ResetNeededError: before the first reset of this wrapper.
             ClosedEnvError: after close.
         """
         self._check_usable()
+        _check_timeout("timeout_s", timeout_s, ">= 0")
         finished = await self._waits.finished(
             self.wait_timeout_s if timeout_s is None else timeout_s
         )
@@ -206,6 +209,7 @@ class SuspendOnWait(HeldRows):
         env_ids = (options or {}).get("env_ids")
         if env_ids is None:
             self._ready = True
+            self._looked = False
             self._resume(sorted(self._suspended_ids))
         elif self._suspended_ids:
             self._hold_again(self._canonical(env_ids).tolist())
@@ -213,6 +217,9 @@ class SuspendOnWait(HeldRows):
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Advance the rows that are not suspended, and those whose wait is done by now.
+
+        The step after :meth:`resume_finished` does not look at the waits again: the rows that were
+        active or resumed then advance. While every row is suspended, it waits in any case.
 
         Args:
             actions: as for the env inside; those of rows that stay suspended may be anything.
@@ -223,19 +230,23 @@ class SuspendOnWait(HeldRows):
                 then, and no row was stepped: handle it and step again.
             SuspensionTimeoutError: every row is suspended, and nothing was done in time.
         """
-        if not self._suspended_ids:
-            return self.env.step(actions)
-        self._resume_finished()
-        if not self._suspended_ids:
-            return self.env.step(actions)
-        return self.env.step_masked(actions, self._active_mask)
+        if self._suspended_ids:
+            self._resume_finished()
+        if self._suspended_ids:
+            result = self.env.step_masked(actions, self._active_mask)
+        else:
+            result = self.env.step(actions)
+        self._looked = False  # not before: a step that was refused is tried again
+        return result
 
     def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
         """Step some rows, where the backend skips natively; suspended ones stay so in any case."""
-        if not self._suspended_ids:
-            return self.env.step_masked(actions, active_mask)
-        self._resume_finished()
-        return self.env.step_masked(actions, active_mask & self._active_mask)
+        if self._suspended_ids:
+            self._resume_finished()
+            active_mask = active_mask & self._active_mask
+        result = self.env.step_masked(actions, active_mask)
+        self._looked = False
+        return result
 
     def close_extras(self, **kwargs: Any) -> None:
         """Forget what rows wait for, let go of them, and unhook the backend."""
@@ -245,10 +256,14 @@ class SuspendOnWait(HeldRows):
     def _resume_finished(self) -> None:
         """Resume the rows whose wait is done; wait for one when there is no other row to step."""
         self._check_usable()
-        if len(self._suspended_ids) == self.num_envs:
-            self._apply(self._waits.block(self.wait_timeout_s))
-        elif self._waits:
+        if self._waits and not self._looked and not self._all_suspended():
             self._apply(self._waits.take_finished())
+        while self._all_suspended():  # maybe by a condition that was just looked at
+            self._looked = False
+            self._apply(self._waits.block(self.wait_timeout_s, needed=self._all_suspended))
+
+    def _all_suspended(self) -> bool:
+        return len(self._suspended_ids) == self.num_envs
 
     def _apply(self, finished: list[FinishedWait]) -> list[int]:
         rows = [row for wait in finished for row in wait.env_ids if row in self._suspended_ids]
@@ -275,6 +290,19 @@ def _failure(failed: list[FinishedWait]) -> SuspensionError:
     # Set here, since there is no `raise ... from` where the cause is a group.
     failure.__cause__ = errors[0] if len(errors) == 1 else BaseExceptionGroup("waits", errors)
     return failure
+
+
+def _check_timeout(name: str, value: object, bound: Literal["> 0", ">= 0"]) -> None:
+    if value is None:
+        return
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not math.isfinite(value)
+        or value < 0
+        or (value == 0 and bound == "> 0")
+    ):
+        raise ConfigError(f"{name} must be None or a number of seconds {bound}, got {value!r}.")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

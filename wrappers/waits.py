@@ -9,6 +9,7 @@ import inspect
 import threading
 import time
 import types
+import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -42,7 +43,7 @@ class FinishedWait:
     """A wait that is done.
 
     Attributes:
-        env_ids: the rows that waited for it.
+        env_ids: the rows that waited for it; none where a callable has resumed them itself.
         error: why it failed, or None when it did not.
     """
 
@@ -70,6 +71,8 @@ class Waits:
         self._clock = clock or WaitClock()
         self._entries: dict[Hashable, _Entry] = {}
         self._listeners: tuple[Callable[[], object], ...] = ()
+        # By id, since a future may be equal to another one; those that call _notify() when done.
+        self._listened: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
     def __bool__(self) -> bool:
         """Whether any row waits for something."""
@@ -101,24 +104,34 @@ class Waits:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._entries.clear()
+        self.drop(self.env_ids)
 
     def take_finished(self) -> list[FinishedWait]:
         """The waits that are done, which are forgotten; looks at each wait once."""
-        finished = {}
-        for key, entry in list(self._entries.items()):  # a callable may resume rows itself
-            done, error = _look_at(entry.wait)
-            if done:
-                finished[key] = FinishedWait(env_ids=entry.env_ids, error=error)
-        for key in finished:  # only now, so that an interrupted look loses nothing
-            self._entries.pop(key, None)
-        return list(finished.values())
+        looked_at = []
+        # A callable may itself resume, suspend and reset any rows.
+        for key, entry in list(self._entries.items()):
+            if entry.env_ids:
+                done, error = _look_at(entry.wait)
+                if done:
+                    looked_at.append((key, entry, error))
+        finished = []
+        # Only now, so that an interrupted look loses nothing, and with the rows that still wait.
+        for key, entry, error in looked_at:
+            if self._entries.get(key) is entry:
+                del self._entries[key]
+            if entry.env_ids or not isinstance(entry.wait, _FUTURES):
+                finished.append(FinishedWait(env_ids=entry.env_ids, error=error))
+        return finished
 
-    def block(self, timeout_s: float | None) -> list[FinishedWait]:
+    def block(
+        self, timeout_s: float | None, needed: Callable[[], bool] = lambda: True
+    ) -> list[FinishedWait]:
         """As :meth:`take_finished`, but waits until there is something to take.
 
         Args:
             timeout_s: the longest wait [s]; None waits as long as it takes.
+            needed: asked after each look that found nothing; the wait ends when it returns False.
 
         Raises:
             SuspensionError: nothing could ever be done: no row waits for anything, or what rows
@@ -129,7 +142,7 @@ class Waits:
         deadline = None if timeout_s is None else self._clock.now() + timeout_s
         with self._listening(woken.set):
             # Registered first, so that what is done between the look and the pause ends the pause.
-            while not (finished := self.take_finished()):
+            while not (finished := self.take_finished()) and needed():
                 self._check_hope()
                 pause_s = self._pause_s()
                 if deadline is not None:
@@ -176,15 +189,18 @@ class Waits:
 
     def _listen(self, wait: Wait) -> None:
         """Have a future wake whoever listens when it is done; once for each."""
+        if not isinstance(wait, _FUTURES) or self._listened.get(id(wait)) is wait:
+            return
         if isinstance(wait, concurrent.futures.Future):
             wait.add_done_callback(self._notify)
-        elif isinstance(wait, asyncio.Future) and not wait.done():
+        elif not wait.done():
             loop = wait.get_loop()
             if loop is _running_loop():
                 wait.add_done_callback(self._notify)
             else:
                 with contextlib.suppress(RuntimeError):  # closed; then it is only looked at
                     loop.call_soon_threadsafe(wait.add_done_callback, self._notify)
+        self._listened[id(wait)] = wait
 
     def _notify(self, _: object) -> None:
         for listener in self._listeners:
@@ -282,9 +298,21 @@ def _look_at(wait: Wait) -> tuple[bool, BaseException | None]:
             return True, kind.CancelledError()
         return True, wait.exception()
     try:
-        return bool(wait()), None
+        answer = wait()
+        if inspect.isawaitable(answer) or isinstance(answer, _FUTURES):
+            raise _no_answer(wait, answer)
+        return bool(answer), None
     except Exception as error:
         return True, error
+
+
+def _no_answer(wait: object, answer: object) -> ConfigError:
+    if inspect.iscoroutine(answer):
+        answer.close()  # or Python warns that it was never awaited
+    return ConfigError(
+        f"until={wait!r} must return a bool, but returned {answer!r}, which is always true. Give "
+        "the future or task itself; of a coroutine, asyncio.create_task(...)."
+    )
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -228,6 +228,132 @@ def test_rows_can_be_resumed_before_their_action_is_decided():
     assert env.suspended.tolist() == [True, False, False, False]
 
 
+def test_a_step_resumes_nobody_after_the_caller_has_looked():
+    env = suspendable()
+    first, second = concurrent.futures.Future(), concurrent.futures.Future()
+    env.suspend([2, 3], until=[first, second])
+    first.set_result(None)
+    assert env.resume_finished().tolist() == [2]
+    second.set_result(None)  # while the actions are decided
+    with pytest.raises(InvalidActionError):
+        env.step(torch.zeros(3, 1))
+    assert active_in_step(env) == [True, True, True, False]
+    assert active_in_step(env) == [True] * 4  # nobody has looked before this one
+
+
+@pytest.mark.parametrize("between", ["step", "step_masked", "reset"])
+def test_a_look_holds_for_one_step(between):
+    env = suspendable()
+    env.resume_finished()
+    if between == "reset":
+        env.reset()
+    elif between == "step":
+        env.step(zeros(env))
+    else:
+        env.step_masked(zeros(env), torch.ones(4, dtype=torch.bool))
+    env.suspend(1, until=lambda: True)
+    assert active_in_step(env) == [True] * 4
+
+
+def test_a_step_of_some_rows_resumes_nobody_after_the_caller_has_looked():
+    env = suspendable()
+    env.resume_finished()
+    env.suspend(1, until=lambda: True)
+    everyone = torch.ones(4, dtype=torch.bool)
+    actives = [env.step_masked(zeros(env), everyone)[4]["active"].tolist() for _ in range(2)]
+    assert actives == [[True, False, True, True], [True] * 4]
+
+
+def test_a_step_waits_after_a_look_too_while_everything_is_suspended():
+    clock = FakeClock()
+    env = suspendable(clock=clock)
+    env.suspend(range(4), until=lambda: clock.time_s > 1)
+    assert env.resume_finished().tolist() == []
+    assert active_in_step(env) == [True] * 4
+
+
+def test_a_condition_may_let_another_row_wait_for_something_else():
+    env = suspendable()
+    later = concurrent.futures.Future()
+
+    def exchange():
+        if not waited:
+            waited.append(1)
+            env.resume(0)
+            env.suspend(0, until=later)
+        return False
+
+    waited = []
+    env.suspend([0, 1], until=[lambda: True, exchange])
+    assert active_in_step(env) == [False, False, True, True]
+    later.set_result(None)
+    assert active_in_step(env) == [True, False, True, True]
+
+
+def test_a_condition_may_reset_the_env():
+    env = suspendable()
+
+    def start_over():
+        env.reset()
+        env.suspend(0)
+        return False
+
+    env.suspend([0, 1], until=[lambda: True, start_over])
+    assert active_in_step(env) == [False, True, True, True]
+
+
+def test_a_condition_that_suspends_all_other_rows():
+    clock = FakeClock()
+    env = suspendable(clock=clock)
+
+    def suspend_others():
+        if not env.suspended[1]:
+            env.suspend([1, 2, 3], until=lambda: clock.time_s > 1)
+        return False
+
+    env.suspend(0, until=suspend_others)
+    assert active_in_step(env) == [False, True, True, True]
+    assert clock.time_s > 1
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_condition_that_resumes_rows_while_everything_is_suspended(answer):
+    env = suspendable()
+
+    def resume_both():
+        env.resume([0, 1])
+        return answer
+
+    env.suspend([0, 2, 3])
+    env.suspend(1, until=resume_both)
+    assert active_in_step(env) == [True, True, False, False]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_condition_that_returns_a_coroutine():
+    async def ready():
+        return False
+
+    env = suspendable()
+    env.suspend(1, until=lambda: ready())
+    with pytest.raises(SuspensionError, match=r"rows \[1\].*must return a bool") as caught:
+        env.step(zeros(env))
+    assert isinstance(caught.value.__cause__, ConfigError)
+
+
+@pytest.mark.parametrize("timeout_s", [-1, float("nan"), float("inf"), "1", False])
+def test_times_to_wait_are_checked(timeout_s):
+    env = suspendable()
+    env.suspend(1, until=lambda: True)
+    before = state_of(env)
+    with pytest.raises(ConfigError, match="timeout_s must be None or a number of seconds >= 0"):
+        env.resume_finished(timeout_s=timeout_s)
+    with pytest.raises(ConfigError, match="timeout_s must be None or a number of seconds >= 0"):
+        asyncio.run(env.wait_any(timeout_s=timeout_s))
+    assert state_of(env) == before
+    assert active_in_step(env) == [True] * 4
+
+
 def test_a_step_waits_no_longer_than_it_may():
     clock = FakeClock()
     env = suspendable(clock=clock, wait_timeout_s=3)

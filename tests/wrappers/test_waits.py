@@ -1,6 +1,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import gc
 import threading
 import time
 
@@ -117,6 +118,95 @@ def test_dropped_rows_wait_no_longer():
     future.set_result(None)
     assert rows(waits.take_finished()) == [1]
     assert not future.cancelled()
+
+
+def test_a_row_that_waits_for_something_else_by_now_is_not_taken():
+    waits, later = Waits(FakeClock()), concurrent.futures.Future()
+
+    def exchange():
+        waits.drop([0])
+        waits.add([0], [later])
+        return False
+
+    waits.add([0, 1, 2], [lambda: True, exchange, lambda: True])
+    assert rows(waits.take_finished()) == [2]
+    assert waits.env_ids == [0, 1]
+
+
+def test_a_row_that_waits_anew_for_the_same_is_not_forgotten():
+    waits, done = Waits(FakeClock()), concurrent.futures.Future()
+    done.set_result(None)
+
+    def start_over():
+        waits.clear()
+        waits.add([0], [done])
+        return False
+
+    waits.add([0, 1], [done, start_over])
+    assert rows(waits.take_finished()) == []
+    assert waits.env_ids == [0]
+    assert rows(waits.take_finished()) == [0]
+
+
+def test_what_was_forgotten_in_a_look_is_not_looked_at():
+    waits = Waits(FakeClock())
+    waits.add([0, 1], [lambda: waits.clear(), lambda: 1 / 0])
+    assert waits.take_finished() == []
+
+
+def test_a_condition_that_fails_after_it_resumed_its_row_is_not_silent():
+    waits = Waits(FakeClock())
+
+    def broken():
+        waits.drop([0])
+        raise OSError
+
+    waits.add([0], [broken])
+    (finished,) = waits.take_finished()
+    assert finished.env_ids == []
+    assert isinstance(finished.error, OSError)
+
+
+def test_blocking_ends_when_it_is_no_longer_needed():
+    clock = FakeClock()
+    waits = waiting(lambda: False, clock=clock)
+    assert waits.block(None, needed=lambda: clock.time_s < 1) == []
+    assert clock.time_s == pytest.approx(1, abs=0.01)
+    assert waits.env_ids == [0]
+
+
+def test_a_future_calls_back_once_however_often_it_is_waited_for():
+    waits = Waits(FakeClock())
+
+    def wait_often(future):
+        for _ in range(5):
+            waits.add([0], [future])
+            waits.drop([0])
+
+    future = concurrent.futures.Future()
+    wait_often(future)
+    assert len(future._done_callbacks) == 1
+
+    async def wait_in_a_loop():
+        future = asyncio.get_running_loop().create_future()
+        wait_often(future)
+        assert future.remove_done_callback(waits._notify) == 1
+
+    asyncio.run(wait_in_a_loop())
+    del future
+    gc.collect()
+    assert not waits._listened  # keeps no future alive
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_condition_that_returns_something_to_wait_for():
+    future = concurrent.futures.Future()
+    waits = waiting(lambda: coroutine_function(), lambda: future)
+    for finished in waits.take_finished():
+        assert isinstance(finished.error, ConfigError)
+        assert "must return a bool" in str(finished.error)
+    gc.collect()
+    assert not waits
 
 
 def test_blocking_ends_when_a_future_is_done():
