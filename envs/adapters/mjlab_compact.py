@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import gc
 import importlib
 import threading
 from collections.abc import Callable, Iterator
@@ -104,8 +105,14 @@ class CompactPhysics:
         for full, compact in (*self._parameters, *self._inputs):
             full.take(ids, axis=0, out=compact[:count], mode="clip")  # "raise" would buffer
         self._data.nworld = count
-        with warp.ScopedDevice(self._sim.wp_device), _ORDER.of(self._sim.num_envs):
-            function(self._model, self._data)
+        collecting = gc.isenabled()
+        gc.disable()  # hundreds of launches make garbage, and looking for it costs as much as rows
+        try:
+            with warp.ScopedDevice(self._sim.wp_device), _ORDER.of(self._sim.num_envs):
+                function(self._model, self._data)
+        finally:
+            if collecting:
+                gc.enable()
         for full, compact in self._outputs:
             full[ids] = compact[:count]
 
