@@ -41,7 +41,7 @@ def test_a_slow_copy_would_be_seen(monkeypatch):
 
 def test_nothing_is_added_while_no_row_is_suspended():
     line = suspension.measure_idle("Mjlab-Cartpole-Balance", 64, suspension.Arguments(blocks=9))
-    assert line["added_us"] < 20
+    assert line["added_us"] < 50
 
 
 def test_rows_that_are_skipped_save_physics():
