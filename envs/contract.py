@@ -127,8 +127,8 @@ class TorchVectorEnv(_VectorEnv):
     def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
         """Advance only some rows.
 
-        Backends whose ``capabilities.freeze`` is ``"skip"`` may take any mask at any time; others
-        need a :meth:`row_control` that holds exactly the other rows.
+        Envs that leave rows out by themselves (the reference envs, Gymnasium's) take any mask at
+        any time; simulators need a :meth:`row_control` that holds exactly the other rows.
 
         Args:
             actions: as for ``step``; rows that are not active are ignored, whatever they hold.

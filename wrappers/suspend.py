@@ -173,7 +173,8 @@ class SuspendOnWait(HeldRows):
     async def wait_any(self, timeout_s: float | None = None) -> torch.Tensor:
         """Wait, without stopping the event loop, until something that rows wait for is done.
 
-        Its rows are resumed, as :meth:`step` would do. Waits also while some rows are active.
+        Its rows are resumed, as :meth:`step` would do; as after :meth:`resume_finished`, the next
+        step leaves what is done in between for later. Waits also while some rows are active.
 
         Args:
             timeout_s: the longest wait [s]; by default the wrapper's ``wait_timeout_s``.
@@ -194,6 +195,7 @@ class SuspendOnWait(HeldRows):
         finished = await self._waits.finished(
             self.wait_timeout_s if timeout_s is None else timeout_s
         )
+        self._looked = True
         return self._ids(sorted(self._apply(finished)))
 
     def reset(

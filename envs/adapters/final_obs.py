@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from holdstep.envs.observations import add_final_obs
+from holdstep.envs.state.hooks import InstanceHooks
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import Info, Obs
@@ -32,8 +33,7 @@ class FinalObsHook:
     def __init__(self, backend_env: Any, observe: Callable[[torch.Tensor], Obs]) -> None:
         self._backend_env = backend_env
         self._observe = observe
-        self._hook: Callable[..., Any] | None = None
-        self._hooked_over: Any = None  # another adapter's hook on the same simulator
+        self._hooks = InstanceHooks()
         self._in_step = False
         self._final_obs: Obs | None = None
         self._ended_mask: torch.Tensor | None = None
@@ -41,34 +41,16 @@ class FinalObsHook:
     @property
     def installed(self) -> bool:
         """Whether the backend's reset method is hooked by this object now."""
-        return self._hook is not None
+        return bool(self._hooks)
 
     def install(self) -> None:
         """Hook the backend's reset method."""
-        if self.installed:
-            return
-        self._hooked_over = vars(self._backend_env).get(RESET_METHOD)
-        original = getattr(self._backend_env, RESET_METHOD)
-
-        def observe_then_reset(env_ids: Any = None, *args: Any, **kwargs: Any) -> Any:
-            if self._in_step and self._hook is not None:
-                self._take(env_ids)
-            return original(env_ids, *args, **kwargs)
-
-        self._hook = observe_then_reset
-        setattr(self._backend_env, RESET_METHOD, observe_then_reset)
+        if not self.installed:
+            self._hooks.shadow(self._backend_env, RESET_METHOD, self._observing_first)
 
     def remove(self) -> None:
         """Give the backend back what was there before."""
-        hook, self._hook = self._hook, None
-        # A later adapter of the same simulator may have hooked over this one: then it stays there,
-        # and passes everything through.
-        if hook is None or vars(self._backend_env).get(RESET_METHOD) is not hook:
-            return
-        if self._hooked_over is None:
-            delattr(self._backend_env, RESET_METHOD)
-        else:
-            setattr(self._backend_env, RESET_METHOD, self._hooked_over)
+        self._hooks.remove()
 
     def __enter__(self) -> None:
         self._final_obs = self._ended_mask = None
@@ -81,6 +63,15 @@ class FinalObsHook:
         """Put ``final_obs`` and its mask into a step's info when a row ended in that step."""
         if self._final_obs is not None and self._ended_mask is not None:
             add_final_obs(info, self._final_obs, self._ended_mask)
+
+    def _observing_first(self, reset: Callable[..., Any]) -> Callable[..., Any]:
+        def observe_then_reset(env_ids: Any = None, *args: Any, **kwargs: Any) -> Any:
+            # A later hook may have been put over this one, which then stays there when removed.
+            if self._in_step and self.installed:
+                self._take(env_ids)
+            return reset(env_ids, *args, **kwargs)
+
+        return observe_then_reset
 
     def _take(self, env_ids: Any) -> None:
         env = self._backend_env

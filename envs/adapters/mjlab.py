@@ -126,7 +126,8 @@ class MjlabEnv(SimulatorEnv):
         """Reset all rows, or those of ``options["env_ids"]``.
 
         mjlab has one random stream for all rows: ``seed`` seeds that stream, also in a reset of
-        some rows. Rows that are not reset keep the observation that they last returned.
+        some rows; with ``rng="per_env"``, it starts the streams of the rows that are reset anew.
+        Rows that are not reset keep the observation that they last returned.
         """
         self._check_open()
         env_ids = (options or {}).get("env_ids")

@@ -65,6 +65,7 @@ class CompactPhysics:
         mjwarp = require("mujoco_warp", extra="mjlab", purpose="The mjlab backend")
         self._sim = sim
         self._mjwarp = mjwarp
+        self._warp = require("warp", extra="mjlab", purpose="The mjlab backend")
         self._data = mjwarp.put_data(
             sim.mj_model,
             sim.mj_data,
@@ -98,7 +99,6 @@ class CompactPhysics:
         self._run(self._mjwarp.forward)
 
     def _run(self, function: Callable[[Any, Any], None]) -> None:
-        warp = require("warp", extra="mjlab", purpose="The mjlab backend")
         if len(self._sim.expanded_fields) != self._num_expanded:
             self._copy_model()
         ids, count = self._ids, len(self._ids)
@@ -108,7 +108,7 @@ class CompactPhysics:
         collecting = gc.isenabled()
         gc.disable()  # hundreds of launches make garbage, and looking for it costs as much as rows
         try:
-            with warp.ScopedDevice(self._sim.wp_device), _ORDER.of(self._sim.num_envs):
+            with self._warp.ScopedDevice(self._sim.wp_device), _ORDER.of(self._sim.num_envs):
                 function(self._model, self._data)
         finally:
             if collecting:

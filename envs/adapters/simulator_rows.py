@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,18 +17,12 @@ from holdstep.envs.state.slot import random_slots
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from holdstep.envs.adapters.random_scopes import RandomScopes
     from holdstep.envs.adapters.simulator_env import SimulatorEnv
     from holdstep.envs.capabilities import RngScope
     from holdstep.envs.contract import Obs, StepResult
     from holdstep.envs.last_obs import LastObs
     from holdstep.envs.state.slot import Slot
-
-
-class RandomScopes(Protocol):
-    """Hooks that say whose random numbers are drawn."""
-
-    def remove(self) -> None:
-        """Take them off."""
 
 
 class SimulatorRowControl(PutBackControl):
@@ -133,9 +127,9 @@ class SimulatorRowControl(PutBackControl):
         return self.registry.moving()
 
     def _advance(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
-        for timer in self._timers:
-            timer.masked_fill_(self._held_mask, torch.inf)
         try:
+            for timer in self._timers:
+                timer.masked_fill_(self._held_mask, torch.inf)
             obs, reward, terminated, truncated, info = self.env.advance(actions)
         except BaseException:
             self._end_step(self._last_obs.buffers)  # a held row outlives a failure of the others

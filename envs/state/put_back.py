@@ -68,11 +68,6 @@ class PutBackControl(RowControl):
         """Whether any row is held."""
         return self._num_held > 0
 
-    @property
-    def held_mask(self) -> torch.Tensor:
-        """The rows that are held, bool ``[N]``; this object's own memory."""
-        return self._held_mask
-
     def hold(self, env_ids: torch.Tensor) -> None:
         """Copy the rows as they are now."""
         if env_ids.numel() == 0:
@@ -180,7 +175,13 @@ class PutBackControl(RowControl):
         """Write a snapshot's rows over rows."""
         self._before_copying(env_ids)
         check_fits(snapshot, self._fingerprint(), env_ids.numel())
-        snapshot = snapshot.to(self.env.device)
+        return self._write(snapshot.to(self.env.device), env_ids)
+
+    def fork(self, src_ids: torch.Tensor, dst_ids: torch.Tensor) -> Obs:
+        """Copy rows over rows, on the device."""
+        return self._write(self.snapshot(src_ids), dst_ids)
+
+    def _write(self, snapshot: Snapshot, env_ids: torch.Tensor) -> Obs:
         with torch.inference_mode(False), torch.no_grad():
             self.registry.scatter(snapshot.rows, env_ids)
             for name, obs in self._last_obs.buffers.items():
@@ -188,10 +189,6 @@ class PutBackControl(RowControl):
             self._restored(snapshot, env_ids)
         self.hold(env_ids[self._held_mask[env_ids]])
         return self._last_obs.copy()
-
-    def fork(self, src_ids: torch.Tensor, dst_ids: torch.Tensor) -> Obs:
-        """Copy rows over rows, on the device."""
-        return self.restore(self.snapshot(src_ids), dst_ids)
 
     def close(self) -> None:
         """Unhook and forget everything."""

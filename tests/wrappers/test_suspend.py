@@ -241,6 +241,17 @@ def test_a_step_resumes_nobody_after_the_caller_has_looked():
     assert active_in_step(env) == [True] * 4  # nobody has looked before this one
 
 
+def test_a_step_resumes_nobody_after_the_caller_has_waited():
+    env = suspendable()
+    first, second = concurrent.futures.Future(), concurrent.futures.Future()
+    env.suspend([2, 3], until=[first, second])
+    first.set_result(None)
+    assert asyncio.run(env.wait_any()).tolist() == [2]
+    second.set_result(None)  # while the actions are decided
+    assert active_in_step(env) == [True, True, True, False]
+    assert active_in_step(env) == [True] * 4
+
+
 @pytest.mark.parametrize("between", ["step", "step_masked", "reset"])
 def test_a_look_holds_for_one_step(between):
     env = suspendable()

@@ -155,13 +155,16 @@ def test_a_slow_planner_stops_only_its_own_row():
 def test_nothing_is_stepped_while_all_wait():
     env = stack(num_envs=2)
     loop_turns = []
+    go_on = asyncio.Event()
 
     async def waits(handle):
         if handle.env_id == 0:
-            await asyncio.sleep(0.05)
+            for _ in range(50):  # turns of the event loop, more than a tick waits for
+                await asyncio.sleep(0)
             loop_turns.append(len(env.active))
+            go_on.set()
         else:
-            await asyncio.sleep(0.1)
+            await go_on.wait()
         while not handle.done:
             await handle.step([0.0])
 
