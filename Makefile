@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt Makefile
 
-.PHONY: demo test lint types docs pytest bench format clean
+.PHONY: demo test lint types docs pytest lerobot bench format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/train_and_play.py
@@ -28,6 +28,10 @@ docs: $(VENV)/.test
 
 pytest: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# lerobot's own requirements rule out the torch that the other tests run with.
+lerobot: $(VENV)/.lerobot
+	$(VENV)/lerobot/bin/python -m pytest tests/policies/lerobot $(PYTEST_ARGS)
 
 bench: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/run.py
@@ -54,8 +58,23 @@ $(VENV)/.demo: $(VENV)/.base
 
 $(VENV)/.test: $(VENV)/.base
 	@echo 'Installing holdstep with all that its tests need into $(VENV) (a few minutes, once) ...'
-	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,plot,video,sb3,skrl,torchrl,docs,dev]'
+	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,plot,video,sb3,skrl,torchrl,groot,openpi,docs,dev]'
 	$(BIN)/python tests/compat/install.py $(VENV)/compat
+	@touch $@
+
+# lerobot and torchvision are installed without what they require, which would be another torch, for
+# CUDA, of several GB. tests/policies/lerobot/conftest.py makes torchvision do with a CPU's.
+LEROBOT := tests/policies/lerobot
+LEROBOT_PIP := $(VENV)/lerobot/bin/pip install --quiet --disable-pip-version-check \
+  --constraint $(LEROBOT)/constraints.txt
+$(VENV)/.lerobot: $(VENV)/.base $(LEROBOT)/constraints.txt $(LEROBOT)/requirements.txt
+	@echo 'Installing lerobot into $(VENV)/lerobot (a minute, once) ...'
+	$(PYTHON) -m venv --clear $(VENV)/lerobot
+	$(LEROBOT_PIP) --upgrade pip setuptools wheel
+	$(LEROBOT_PIP) torch
+	$(LEROBOT_PIP) --no-deps torchvision lerobot
+	$(LEROBOT_PIP) --requirement $(LEROBOT)/requirements.txt
+	PYTHONWARNINGS=ignore $(LEROBOT_PIP) --no-build-isolation --editable .
 	@touch $@
 
 clean:

@@ -22,6 +22,8 @@ class Capabilities:
         final_obs: ``info["final_obs"]`` holds the observations of ended episodes.
         render: ``render()`` returns frames in the render mode that the env was made with.
         snapshot: the state of single rows can be saved and put back.
+        lazy_rendering: images among the observations can be drawn when somebody looks at them;
+            False also for a task without images.
     """
 
     freeze: FreezeLevel = "none"
@@ -29,3 +31,4 @@ class Capabilities:
     final_obs: bool = False
     render: bool = False
     snapshot: bool = False
+    lazy_rendering: bool = False

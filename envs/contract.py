@@ -106,6 +106,33 @@ class TorchVectorEnv(_VectorEnv):
                 "its capabilities.final_obs is False."
             )
 
+    @property
+    def lazy_rendering(self) -> bool:
+        """Whether images are drawn only when somebody looks at them; off until switched on.
+
+        Observations are then a :class:`~holdstep.envs.lazy_obs.LazyObs`: an image that nobody looks
+        at before the next step, reset, restore or fork is never drawn. Those that are drawn, and
+        everything else, are bit for bit what they are without it. May be switched at any time while
+        no row is held.
+        """
+        return False
+
+    @lazy_rendering.setter
+    def lazy_rendering(self, value: bool) -> None:
+        if value:
+            raise CapabilityError(
+                f"{type(self.unwrapped).__name__} cannot draw images on request; its "
+                "capabilities.lazy_rendering is False."
+            )
+
+    @property
+    def image_obs(self) -> dict[str, str]:
+        """Observations that cameras make: ``"lazy"``, or why they are computed at each tick.
+
+        Says what :attr:`lazy_rendering` does, or would do; empty where no camera is known.
+        """
+        return {}
+
     def row_control(self, *, level: FreezeLevel, rng: RngScope) -> RowControl:
         """What holds single rows still, and copies row states; one at a time exists for an env.
 

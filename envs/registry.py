@@ -63,6 +63,7 @@ def make(
     device: str | torch.device | None = None,
     seed: int | None = None,
     render_mode: str | None = None,
+    lazy_rendering: bool = False,
     **overrides: Any,
 ) -> TorchVectorEnv:
     """Build an env by id.
@@ -74,6 +75,8 @@ def make(
         device: where the tensors live; by default the first GPU, or the CPU without one.
         seed: seeds the env's construction (domain randomisation) and its first ``reset``.
         render_mode: None, or ``"rgb_array"`` where the backend can render.
+        lazy_rendering: draw images among the observations only when somebody looks at them, see
+            :attr:`TorchVectorEnv.lazy_rendering`.
         **overrides: backend's settings. For mjlab and Isaac Lab: values of the task's own
             configuration by dotted path (``episode_length_s=10.0``,
             ``**{"sim.mujoco.timestep": 0.002}``), ``cfg=`` for a configuration of your own, and
@@ -82,6 +85,7 @@ def make(
     Raises:
         UnknownEnvError: no such env; the message offers the nearest ids.
         ConfigError: an argument or override can't be used.
+        CapabilityError: ``lazy_rendering`` where no image can wait.
         MissingExtraError: the backend is not installed; the message names the extra.
         BackendUnavailableError: the backend is installed and can't run here.
 
@@ -107,6 +111,11 @@ def make(
             **overrides,
         )
     env.task_id = f"{prefix}:{name}"
+    try:
+        env.lazy_rendering = lazy_rendering
+    except BaseException:
+        env.close()
+        raise
     return env
 
 

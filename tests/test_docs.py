@@ -20,7 +20,7 @@ from holdstep.errors import MissingExtraError
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [page for page in PAGES if "_build" not in page.parts]
-COMMANDS = ("envs", "check", "train", "play", "doctor")
+COMMANDS = ("envs", "check", "train", "play", "serve", "evaluate", "timeline", "doctor")
 OPTIONFLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 FENCE = re.compile(
@@ -86,10 +86,16 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
         "rl_libraries",
         "suspension",
         "suspension_recipes",
+        "lazy_rendering",
+        "local_policies",
+        "remote_policies",
+        "action_chunks",
+        "timeline",
+        "evaluation",
     ],
 )
 def test_examples_of_a_page_run(name):
-    if name in ("quickstart", "rl_libraries"):
+    if name in ("quickstart", "rl_libraries", "action_chunks"):
         pytest.importorskip("rsl_rl", reason="the extra 'rsl-rl' is not installed")
     if name == "rl_libraries":
         for library in ("stable_baselines3", "skrl", "torchrl"):

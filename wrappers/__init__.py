@@ -9,15 +9,19 @@ from holdstep.wrappers.base import VectorWrapper, find_wrapper
 from holdstep.wrappers.order import Stage
 
 if TYPE_CHECKING:
+    from holdstep.wrappers.chunk import ActionChunkReplay
+    from holdstep.wrappers.record_timeline import RecordTimeline
     from holdstep.wrappers.suspend import SuspendOnWait
     from holdstep.wrappers.task_handle import EnvHandle
     from holdstep.wrappers.task_results import EpisodeRecord, PerEnvResult
     from holdstep.wrappers.tasks import run_per_env, run_per_env_async
 
 __all__ = [
+    "ActionChunkReplay",
     "EnvHandle",
     "EpisodeRecord",
     "PerEnvResult",
+    "RecordTimeline",
     "Stage",
     "SuspendOnWait",
     "VectorWrapper",
@@ -28,9 +32,11 @@ __all__ = [
 
 # Imported when they are first asked for: nobody pays for a wrapper that is not used.
 _LAZY = {
+    "ActionChunkReplay": "holdstep.wrappers.chunk",
     "EnvHandle": "holdstep.wrappers.task_handle",
     "EpisodeRecord": "holdstep.wrappers.task_results",
     "PerEnvResult": "holdstep.wrappers.task_results",
+    "RecordTimeline": "holdstep.wrappers.record_timeline",
     "SuspendOnWait": "holdstep.wrappers.suspend",
     "run_per_env": "holdstep.wrappers.tasks",
     "run_per_env_async": "holdstep.wrappers.tasks",

@@ -96,6 +96,20 @@ class VectorWrapper(_GymVectorWrapper, TorchVectorEnv):  # type: ignore[misc]
     def final_obs_enabled(self, value: bool) -> None:
         self.env.final_obs_enabled = value
 
+    @property
+    def lazy_rendering(self) -> bool:
+        """Whether images are drawn only when somebody looks at them."""
+        return self.env.lazy_rendering
+
+    @lazy_rendering.setter
+    def lazy_rendering(self, value: bool) -> None:
+        self.env.lazy_rendering = value
+
+    @property
+    def image_obs(self) -> dict[str, str]:
+        """Observations that cameras make: ``"lazy"``, or why they are computed at each tick."""
+        return self.env.image_obs
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Obs, Info]:

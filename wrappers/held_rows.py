@@ -78,6 +78,11 @@ class HeldRows(VectorWrapper):
         self.env.episode_length_buf = value
         self._hold_again(sorted(self._suspended_ids))
 
+    @property
+    def suspended_ids(self) -> frozenset[int]:
+        """Rows that are suspended, known on the host: asking never waits for a GPU."""
+        return frozenset(self._suspended_ids)
+
     def snapshot(self, env_ids: EnvIds | None = None) -> Snapshot:
         """Copy the states of rows, suspended or not.
 

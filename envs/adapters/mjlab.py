@@ -16,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.action_guard import ActionGuard
 from holdstep.envs.adapters.final_obs import FinalObsHook
+from holdstep.envs.adapters.mjlab_cameras import cameras_of
 from holdstep.envs.adapters.preserve import preserved
 from holdstep.envs.adapters.simulator_env import SimulatorEnv
 from holdstep.envs.capabilities import Capabilities
@@ -79,12 +80,15 @@ class MjlabEnv(SimulatorEnv):
         self.is_finite_horizon = self.cfg.is_finite_horizon
         self.render_mode = backend_env.render_mode
         self.metadata = dict(backend_env.metadata) | {"autoreset_mode": AutoresetMode.SAME_STEP}
+        with preserved(_observation_state(backend_env), self.device):
+            self._cameras = cameras_of(backend_env)
         self.capabilities = Capabilities(
             final_obs=True,
             render=self.render_mode == "rgb_array",
             rng="global",
             freeze="skip" if self.device.type == "cpu" else "exact",
             snapshot=True,
+            lazy_rendering=self._cameras is not None and bool(self._cameras.examples),
         )
         self.single_observation_space = _observation_space(backend_env)
         self.observation_space = batched(self.single_observation_space, self.num_envs)
@@ -218,13 +222,16 @@ class MjlabEnv(SimulatorEnv):
         if self._rows is not None:
             self._rows.close()
         self._final_obs.remove()
+        if self._cameras is not None:
+            self._cameras.undefer()
         self._last_obs.clear()
         self._env.close()
 
     def _observe_before_reset(self, ended: torch.Tensor) -> Obs:
         env = self.backend_env
         untouched = self._rows.around_observation() if self._rows else contextlib.nullcontext()
-        with untouched, preserved(_observation_state(env), self.device):
+        at_once = self._cameras.at_once() if self._cameras else contextlib.nullcontext()
+        with untouched, at_once, preserved(_observation_state(env), self.device):
             env.sim.forward()
             env.command_manager.compute(dt=self.step_dt, env_ids=ended)
             env.sim.sense()

@@ -10,11 +10,13 @@ import torch
 
 from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
 from holdstep.envs.contract import StepResult, TorchVectorEnv
+from holdstep.envs.lazy_images import LazyImages
 from holdstep.errors import CapabilityError, ClosedEnvError, ResetNeededError, SuspensionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from holdstep.envs.adapters.cameras import Cameras
     from holdstep.envs.adapters.simulator_rows import SimulatorRowControl
     from holdstep.envs.last_obs import LastObs
     from holdstep.envs.state.user_state import UserState
@@ -34,6 +36,35 @@ class SimulatorEnv(TorchVectorEnv):
     user_state: UserState
     _last_obs: LastObs
     _rows: SimulatorRowControl | None = None
+    _cameras: Cameras | None = None
+
+    @property
+    def lazy_rendering(self) -> bool:
+        """Whether images are drawn only when somebody looks at them; off until switched on."""
+        return self._cameras is not None and self._cameras.is_deferred
+
+    @lazy_rendering.setter
+    def lazy_rendering(self, value: bool) -> None:
+        self._check_open()
+        if value == self.lazy_rendering:
+            return
+        cameras = self._cameras
+        if cameras is None or not self.capabilities.lazy_rendering:
+            raise CapabilityError(self._why_not_lazy())
+        if self._rows is not None:
+            self._rows.tables_changed()
+        if value:
+            names = self.single_observation_space.spaces
+            self._last_obs.draw_on_request(LazyImages(names, cameras.examples, cameras.draw))
+            cameras.defer()
+        else:
+            self._last_obs.draw_always()
+            cameras.undefer()
+
+    @property
+    def image_obs(self) -> dict[str, str]:
+        """Observations that cameras make: ``"lazy"``, or why they are computed at each tick."""
+        return {} if self._cameras is None else dict(self._cameras.image_obs)
 
     @abstractmethod
     def advance(self, actions: torch.Tensor) -> StepResult:
@@ -112,9 +143,20 @@ class SimulatorEnv(TorchVectorEnv):
     @contextlib.contextmanager
     def _around_backend(self) -> Iterator[None]:
         """Whatever the simulator's own reset and step run in."""
-        with ordinary_tensors():
-            if self._rows is None:
-                yield
-            else:
-                with self._rows.around_backend():
-                    yield
+        self._last_obs.expire()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(ordinary_tensors())
+            if self._cameras is not None:
+                stack.enter_context(self._cameras.moving())
+            if self._rows is not None:
+                stack.enter_context(self._rows.around_backend())
+            yield
+
+    def _why_not_lazy(self) -> str:
+        if not self.image_obs:
+            return (
+                "This env has no observation that can wait until somebody looks at it: no "
+                f"observation term of the {self.simulator} task looks at a camera."
+            )
+        reasons = "; ".join(f"{name!r}: {why}" for name, why in self.image_obs.items())
+        return f"No image of this env can wait until somebody looks at it. {reasons}."

@@ -138,7 +138,7 @@ class SimulatorRowControl(PutBackControl):
         self.show_held_rows_as_they_are(info.get("final_obs", {}))
         info["active"] = active_mask.clone()
         return (
-            self._last_obs.keep(obs),
+            self._last_obs.keep(obs, self._held_mask),
             reward.masked_fill_(self._held_mask, 0.0),
             terminated.logical_and_(active_mask),
             truncated.logical_and_(active_mask),

@@ -124,7 +124,7 @@ class PutBackControl(RowControl):
         """Give held rows their last observations in the final ones too; changed in place."""
         for name, obs in final_obs.items():
             mask = self._held_mask.reshape(-1, *[1] * (obs.ndim - 1))
-            torch.where(mask, self._last_obs.buffers[name], obs, out=obs)
+            torch.where(mask, self._last_obs.last(name), obs, out=obs)
 
     @contextlib.contextmanager
     def others_untouched(self, env_ids: torch.Tensor) -> Iterator[None]:
@@ -165,9 +165,10 @@ class PutBackControl(RowControl):
         """Everything that the registry knows of the rows."""
         self._before_copying(env_ids)
         with torch.inference_mode(False), torch.no_grad():
+            obs = self._last_obs.rows(env_ids)  # first: drawing an image writes to its sensor
             return Snapshot(
                 rows=self.registry.gather(env_ids),
-                obs={name: obs[env_ids] for name, obs in self._last_obs.buffers.items()},
+                obs=obs,
                 fingerprint=self._fingerprint(),
             )
 
@@ -184,8 +185,7 @@ class PutBackControl(RowControl):
     def _write(self, snapshot: Snapshot, env_ids: torch.Tensor) -> Obs:
         with torch.inference_mode(False), torch.no_grad():
             self.registry.scatter(snapshot.rows, env_ids)
-            for name, obs in self._last_obs.buffers.items():
-                obs[env_ids] = snapshot.obs[name]
+            self._last_obs.write(env_ids, snapshot.obs)
             self._restored(snapshot, env_ids)
         self.hold(env_ids[self._held_mask[env_ids]])
         return self._last_obs.copy()
@@ -241,7 +241,7 @@ class PutBackControl(RowControl):
     def _fingerprint(self) -> dict[str, str]:
         env = self.env
         task = f"step_dt={env.step_dt:.6g}, actions={env.single_action_space.shape}"
-        observed = {f"observation {n}": describe(obs) for n, obs in self._last_obs.buffers.items()}
+        observed = {f"observation {n}": describe(obs) for n, obs in self._last_obs.examples.items()}
         task_id = env.task_id or NOT_MADE_YET  # unknown: it may be any
         return {"task": task, "task id": task_id} | self.registry.fingerprint() | observed
 

@@ -26,21 +26,21 @@ class EpisodeStats:
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, dtype=np.int64)
 
-    def add(self, reward: np.ndarray, active: np.ndarray | None = None) -> None:
+    def add(self, reward: np.ndarray, num_steps: np.ndarray | None = None) -> None:
         """Count a step.
 
         Args:
             reward: ``[N]``.
-            active: bool ``[N]``, the rows that advanced in this step; None for all.
+            num_steps: env steps that each row has advanced, int or bool ``[N]``; None for one each.
         """
         self._returns += reward
-        self._lengths += 1 if active is None else active
+        self._lengths += 1 if num_steps is None else num_steps
 
     def take(self, ended: np.ndarray) -> list[dict[str, float]]:
         """The finished episodes of rows ``ended`` (int ``[k]``), which start over.
 
         Returns:
-            For each, its return ``r``, length ``l`` [steps], and the time ``t`` [s] since this
+            For each, its return ``r``, length ``l`` [env steps], and the time ``t`` [s] since this
             object was made, rounded as by Stable-Baselines3's ``Monitor``.
         """
         seconds = round(self._clock() - self._start, 6)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import torch
+from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.contract import Obs, TorchVectorEnv
+from holdstep.envs.views.flat_actions import FlatActions
 from holdstep.errors import ConfigError
 from holdstep.extras import require
 
@@ -31,6 +33,8 @@ class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
     task's horizon is finite, so that rsl_rl bootstraps them. rsl_rl never calls ``reset`` before it
     trains, so the view resets once at construction.
 
+    Actions of several dimensions, the chunks of ``ActionChunkReplay``, are flat vectors here.
+
     rsl_rl never looks at final observations. Unless something in the stack needs them, the view
     switches them off, which saves an observation pass in each step in which a row ends.
 
@@ -41,7 +45,7 @@ class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
         final_obs: keep ``extras["final_obs"]``.
 
     Raises:
-        ConfigError: the action space is not a vector of numbers, or ``clip_actions`` is negative.
+        ConfigError: actions are no arrays of numbers, or ``clip_actions`` is negative.
     """
 
     def __init__(
@@ -56,10 +60,11 @@ class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
                 f"RslRlVecEnv takes a holdstep env, got {type(env).__name__}. "
                 "Adapt it first: holdstep.envs.adapt(env)."
             )
-        space = env.single_action_space
+        self._flat_actions = FlatActions(env)
+        space = self._flat_actions.space
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             raise ConfigError(
-                f"rsl_rl's policies are continuous: the action space must be a Box of one "
+                f"rsl_rl's policies are continuous: the action space must be a Box of at least one "
                 f"dimension, got {space}."
             )
         if clip_actions is not None and not clip_actions > 0:
@@ -90,8 +95,8 @@ class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
 
     @property
     def action_space(self) -> gymnasium.Space[Any]:
-        """The batched action space."""
-        return self.env.action_space
+        """The batched action space, flat: ``[N, num_actions]``."""
+        return batch_space(self._flat_actions.space, self.num_envs)
 
     @property
     def episode_length_buf(self) -> torch.Tensor:
@@ -117,7 +122,7 @@ class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
         """Step the stack.
 
         Args:
-            actions: float32 ``[N, A]``.
+            actions: float32 ``[N, num_actions]``.
 
         Returns:
             Observations, reward float32 ``[N]``, dones int64 ``[N]``, and extras with ``time_outs``
@@ -125,6 +130,7 @@ class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
         """
         if self.clip_actions is not None:
             actions = actions.clamp(-self.clip_actions, self.clip_actions)
+        actions = self._flat_actions.restore(actions)
         self._last_obs, reward, terminated, truncated, info = self.env.step(actions)
         if self._bootstrap_time_outs:
             info["time_outs"] = truncated

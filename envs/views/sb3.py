@@ -11,6 +11,7 @@ import torch
 
 from holdstep.envs.contract import Info, Obs, TorchVectorEnv
 from holdstep.envs.views.episode_stats import EpisodeStats
+from holdstep.envs.views.flat_actions import FlatActions
 from holdstep.envs.views.groups import select_groups
 from holdstep.envs.views.host import to_host
 from holdstep.errors import CapabilityError, ConfigError, ContractViolationError, HoldstepError
@@ -40,9 +41,11 @@ class Sb3VecEnv(VecEnv):
     - ``terminal_observation``: the last observation of the episode that ended;
     - ``TimeLimit.truncated``: whether Stable-Baselines3 should bootstrap its value. False where the
       env also terminated, and always where the task's horizon is finite;
-    - ``episode``: return ``r``, length ``l`` [steps] and time ``t`` [s] since the view was made, as
-      from ``Monitor``, whose place the view takes: no ``VecMonitor`` is needed;
+    - ``episode``: return ``r``, length ``l`` [env steps], and time ``t`` [s] since the view was
+      made, as from ``Monitor``, whose place the view takes: no ``VecMonitor`` is needed;
     - ``is_success`` where the env says ``info["success"]``.
+
+    Actions of several dimensions, the chunks of ``ActionChunkReplay``, are flat vectors here.
 
     The view needs final observations and switches them on. A step moves what it needs from the
     device in one batch, with one wait.
@@ -80,7 +83,8 @@ class Sb3VecEnv(VecEnv):
                 "Adapt it first: holdstep.envs.adapt(env)."
             )
         self.env = env
-        action_space = _finite(env.single_action_space, clip_actions)
+        self._flat_actions = FlatActions(env)
+        action_space = _finite(self._flat_actions.space, clip_actions)
         _enable_final_obs(env)
         # Before the spaces are read: Isaac Lab's direct tasks are corrected at the first reset.
         self._first_obs: Obs | None = env.reset()[0]
@@ -115,12 +119,12 @@ class Sb3VecEnv(VecEnv):
         return self._shown(to_host(self._selected("obs", obs)))
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Take the actions of the next step, ``[N, A]`` (``[N]`` where they are discrete)."""
+        """Take the actions of the next step, ``[N, A]``, flat (``[N]`` where they are discrete)."""
         # A copy: what the env keeps of its last actions must not change when SB3 reuses the array.
         array = np.array(actions, dtype=self.action_space.dtype)
         if isinstance(self.action_space, gymnasium.spaces.Box):
             np.clip(array, self.action_space.low, self.action_space.high, out=array)
-        self._actions = torch.from_numpy(array).to(self.env.device)
+        self._actions = self._flat_actions.restore(torch.from_numpy(array).to(self.env.device))
 
     def step_wait(self) -> tuple[VecEnvObs, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Step the stack.
@@ -141,10 +145,10 @@ class Sb3VecEnv(VecEnv):
         moved |= self._selected("obs", obs)
         if "final_obs" in info:
             moved |= self._selected("final_obs", info["final_obs"])
-        moved |= _row_entries(info, "active", "_final_obs", "success", "_success")
+        moved |= _row_entries(info, "active", "num_steps", "_final_obs", "success", "_success")
         host = to_host(moved)
         dones = host["terminated"] | host["truncated"]
-        self._stats.add(host["reward"], host.get("active"))
+        self._stats.add(host["reward"], host.get("num_steps", host.get("active")))
         # Fresh dictionaries, because callbacks and SB3's wrappers write into them.
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from holdstep.envs.contract import Info, Obs, TorchVectorEnv
+from holdstep.envs.views.flat_actions import FlatActions
 from holdstep.envs.views.groups import joined, joined_space, select_groups
 from holdstep.errors import ConfigError
 from holdstep.extras import require
@@ -25,7 +26,8 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
 
     Differences from the env inside: observations are one tensor ``[N, features]``, flat as in all
     of skrl's wrappers (its models shape images back by ``observation_space``); rewards and flags
-    are ``[N, 1]``; spaces are those of one env. The view resets once at construction, since some
+    are ``[N, 1]``; spaces are those of one env. Actions of several dimensions, the chunks of
+    ``ActionChunkReplay``, are flat vectors, too. The view resets once at construction, since some
     envs know their observation space only then; ``reset`` returns the present observation, because
     skrl calls it between phases while autoreset goes on inside.
     Where the task's horizon is finite, the time limit counts as a termination, so that nothing is
@@ -76,6 +78,7 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
         if state_group is not None:
             self._state_groups = select_groups(space, state_group)
             self._state_space = joined_space(space, self._state_groups)
+        self._action_space = FlatActions(env).space
         self._obs: torch.Tensor
         self._state: torch.Tensor | None = None
         self._keep(obs)
@@ -92,9 +95,8 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
 
     @property
     def action_space(self) -> gymnasium.Space[Any]:
-        """The action space of one env."""
-        space: gymnasium.Space[Any] = self._env.single_action_space
-        return space
+        """The action space of one env, flat."""
+        return self._action_space
 
     def reset(self) -> tuple[torch.Tensor, Info]:
         """The current observation and info; the rows were reset when the view was made.
@@ -110,7 +112,7 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
         """Step the stack.
 
         Args:
-            actions: ``[N, A]``; ``[N, 1]`` where they are discrete.
+            actions: ``[N, A]``, flat; ``[N, 1]`` where they are discrete.
 
         Returns:
             Observation ``[N, features]``, reward float32 ``[N, 1]``, terminated and truncated bool

@@ -1,20 +1,34 @@
 """Composable wrappers around batched robot simulators.
 
 ``holdstep.envs`` says what an env is and adapts simulators to it, ``holdstep.wrappers`` is what can
-be stacked on one, ``holdstep.policies`` is what produces actions. Importing this package imports
-neither torch nor a simulator.
+be stacked on one, ``holdstep.policies`` is what produces actions, ``holdstep.timeline`` shows what
+a run did with its time. Importing this package imports neither torch nor a simulator.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
 from holdstep._version import __version__
 from holdstep.gym_registration import register
 
-__all__ = ["__version__", "envs", "errors", "policies", "wrappers"]
+if TYPE_CHECKING:
+    from holdstep.policies.evaluation import EvalResult, evaluate
 
-_SUBMODULES = frozenset({"envs", "errors", "policies", "wrappers"})
+__all__ = [
+    "EvalResult",
+    "__version__",
+    "envs",
+    "errors",
+    "evaluate",
+    "policies",
+    "timeline",
+    "wrappers",
+]
+
+_SUBMODULES = frozenset({"envs", "errors", "policies", "timeline", "wrappers"})
+_FROM_POLICIES = frozenset({"EvalResult", "evaluate"})
 
 register()
 
@@ -22,6 +36,8 @@ register()
 def __getattr__(name: str) -> object:
     if name in _SUBMODULES:
         return importlib.import_module(f"holdstep.{name}")
+    if name in _FROM_POLICIES:
+        return getattr(importlib.import_module("holdstep.policies"), name)
     raise AttributeError(f"module 'holdstep' has no attribute {name!r}")
 
 

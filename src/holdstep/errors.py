@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdstep.policies.evaluation.result import EvalResult
 
 
 class HoldstepError(Exception):
@@ -68,12 +72,91 @@ class SnapshotError(HoldstepError, ValueError):
     """A snapshot can't be read, or does not fit the env into which it is to be put back."""
 
 
+class TimelineError(HoldstepError, ValueError):
+    """A file is no trace of a run, or does not hold what is to be drawn."""
+
+
 class UnsupportedStateError(HoldstepError, RuntimeError):
     """An env holds state in a form that can't be put back for single rows."""
 
 
+class PolicyError(HoldstepError, RuntimeError):
+    """A policy failed, or returned what it must not; nothing of that was executed."""
+
+
+class StaleImageError(HoldstepError, RuntimeError):
+    """An image was looked at when the env had moved on, or was read while it was moving."""
+
+
+class PolicyTimeoutError(PolicyError, TimeoutError):
+    """Inference took longer than was allowed; it may still be going on."""
+
+
 class CheckpointError(HoldstepError, ValueError):
     """A checkpoint is missing, does not fit the policy, or would run code when loaded."""
+
+
+class MalformedMessageError(HoldstepError, ValueError):
+    """Bytes that came over a network are not a message of the protocol, or not a safe one."""
+
+
+class RemotePolicyError(PolicyError):
+    """A remote policy gave no usable answer. Nothing was put in its place.
+
+    Attributes:
+        host: the server's.
+        port: the server's.
+        endpoint: what was asked, such as ``"get_action"``.
+        env_ids: the rows that have no answer.
+        attempt: the number of the last attempt, from 1.
+        max_attempts: how many there could have been.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        host: str = "",
+        port: int = 0,
+        endpoint: str = "",
+        env_ids: Sequence[int] = (),
+        attempt: int = 1,
+        max_attempts: int = 1,
+    ) -> None:
+        super().__init__(message)
+        self.host = host
+        self.port = port
+        self.endpoint = endpoint
+        self.env_ids = tuple(env_ids)
+        self.attempt = attempt
+        self.max_attempts = max_attempts
+
+
+class RemoteTimeoutError(RemotePolicyError, TimeoutError):
+    """No answer came in time; a later one will not be used."""
+
+
+class RemoteConnectionError(RemotePolicyError, ConnectionError):
+    """No connection could be made, or it was lost before the answer came."""
+
+
+class RemoteProtocolError(RemotePolicyError, ValueError):
+    """The answer is no message of the protocol, or not of the shape and type that was declared."""
+
+
+class RemoteRejectedError(RemotePolicyError):
+    """The server answered with an error of its own."""
+
+
+class EvaluationError(HoldstepError, RuntimeError):
+    """An evaluation can't be finished, because an episode does not end or no row advances.
+
+    Attributes:
+        partial: an :class:`~holdstep.policies.EvalResult` of the episodes that did end. Its numbers
+            favour short episodes.
+    """
+
+    partial: EvalResult | None = None
 
 
 class ContractViolationError(HoldstepError, AssertionError):

@@ -84,6 +84,21 @@ SECTIONS = {
             "added_us": "added [µs]",
         },
     ),
+    "remote policies": (
+        "What asking a policy over a wire costs",
+        "One inference with two 224x224 cameras in each row, answered at once by a server in "
+        "another process of the same machine, beside moving the same bytes through a bare socket; "
+        "all take turns in one run. `msgpack + np.save` is how GR00T's own client packs the same "
+        "message. openpi takes one row per request.",
+        {
+            "what": "way",
+            "num_envs": "rows",
+            "megabytes": "MB",
+            "ms": "time [ms]",
+            "ratio_zmq": "over bare ZMQ",
+            "ratio_tcp": "over bare TCP",
+        },
+    ),
     "host syncs": (
         "Waits for the GPU",
         "Steps run with `torch.cuda.set_sync_debug_mode('error')` outside the simulator's own "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import overhead, per_env_random, report, suspension
+from tests.benchmarks import overhead, per_env_random, remote_wire, report, suspension
 
 CARTPOLE, GO1, G1 = (
     "Mjlab-Cartpole-Balance",
@@ -29,6 +29,7 @@ def main() -> None:
     )
     for task, rounds in ((CARTPOLE, 200), (G1, 40)):
         lines += per_env_random.main(per_env_random.Arguments(task=f"mjlab:{task}", rounds=rounds))
+    lines += remote_wire.main(remote_wire.Arguments())
     file = report.DOCS / "benchmarks" / "cpu.jsonl"
     file.parent.mkdir(exist_ok=True)
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -14,7 +14,7 @@ from holdstep.cli.settings import parse_settings
 from holdstep.errors import ConfigError
 
 TRAIN = ("train", "holdstep:CartPole", "--device", "cpu", "--num-envs", "2", "--iterations", "1")
-COMMANDS = ("envs", "check", "train", "play", "doctor")
+COMMANDS = ("envs", "check", "train", "play", "serve", "evaluate", "timeline", "doctor")
 
 
 def holdstep(*arguments, **env):

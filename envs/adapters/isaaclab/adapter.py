@@ -79,12 +79,15 @@ class IsaacLabEnv(SimulatorEnv):
         self.metadata = dict(backend_env.metadata) | {"autoreset_mode": AutoresetMode.SAME_STEP}
         self._why_not_renderable = why_not_renderable(backend_env)
         self._physics = physics_of(workflow.core)
+        with ordinary_tensors():
+            self._cameras = workflow.cameras(self._physics)
         self.capabilities = Capabilities(
             freeze=self._physics.level,
             rng="global",
             final_obs=True,
             render=self._why_not_renderable is None,
             snapshot=self._physics.level != "none",
+            lazy_rendering=self._cameras is not None and bool(self._cameras.examples),
         )
         with ordinary_tensors():
             self._set_observation_space(workflow.observation_space())
@@ -140,10 +143,9 @@ class IsaacLabEnv(SimulatorEnv):
                 self._rows.reseed(seed)
             with self._around_backend():
                 obs, extras = self._env.reset(seed=seed)
-                new_obs = owned_obs(obs)
                 first = not self._last_obs
-                self._last_obs.keep(new_obs)
-                if first:
+                new_obs = self._last_obs.keep(owned_obs(obs))
+                if first and not self.lazy_rendering:
                     self._correct_observation_space(new_obs)
         else:
             if not self._last_obs:
@@ -227,13 +229,16 @@ class IsaacLabEnv(SimulatorEnv):
         if self._rows is not None:
             self._rows.close()
         self._final_obs.remove()
+        if self._cameras is not None:
+            self._cameras.undefer()
         self._last_obs.clear()
         self._env.close()
 
     def _observe_before_reset(self, ended: torch.Tensor) -> Obs:
         del ended  # all rows are observed
         around = self._rows.around_observation() if self._rows else contextlib.nullcontext()
-        with around:
+        at_once = self._cameras.at_once() if self._cameras else contextlib.nullcontext()
+        with around, at_once:
             return self._workflow.observe_without_trace()
 
     def _set_observation_space(self, space: gymnasium.spaces.Dict) -> None:

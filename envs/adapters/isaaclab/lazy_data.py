@@ -29,7 +29,9 @@ def unread(env: Any) -> Iterator[None]:
     where a quantity is a new tensor each time, the tensor) are put back.
 
     Cameras' update flags are put back too: a camera that was read before a reset would not be read
-    again after it, and its rows are rendered anew by then. Other sensors stay updated, since they
+    again after it, and its rows are rendered anew by then. So is the note that kinematics were
+    computed for cameras after this physics step, or cameras would show rows that are reset
+    afterwards where they were before. Other sensors stay updated, since they
     integrate (contact times, accelerations) and must see each moment once; rows that are reset
     clear their share themselves.
 
@@ -38,9 +40,13 @@ def unread(env: Any) -> Iterator[None]:
     """
     noted = [note for data in _data_objects(env) for note in _notes(data)]
     flags = [(flag, flag.clone()) for flag in _camera_flags(env)]
+    render_context: Any = getattr(getattr(env, "sim", None), "render_context", None)
+    transforms_step = getattr(render_context, "_last_transforms_step", None)
     try:
         yield
     finally:
+        if hasattr(render_context, "_last_transforms_step"):
+            render_context._last_transforms_step = transforms_step
         for attributes, name, value in noted:
             attributes[name] = value
         for flag, copy in flags:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from holdstep.envs.adapters.isaaclab.cameras import cameras_of
 from holdstep.envs.adapters.isaaclab.lazy_data import unread
 from holdstep.envs.adapters.isaaclab.plain import owned_obs
 from holdstep.envs.adapters.isaaclab.workflow import Workflow
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import gymnasium
     import torch
 
+    from holdstep.envs.adapters.cameras import Cameras
+    from holdstep.envs.adapters.isaaclab.physics import Physics
     from holdstep.envs.contract import Info, Obs
 
 
@@ -57,6 +60,11 @@ class ManagerBasedWorkflow(Workflow):
         yield from manager._group_obs_class_instances
         for term_cfgs in manager._group_obs_class_term_cfgs.values():
             yield from (term_cfg.func for term_cfg in term_cfgs)
+
+    def cameras(self, physics: Physics) -> Cameras | None:
+        """Those that observation terms look at; computed without a trace."""
+        with unread(self.env), preserved(self.observers(), self.device):
+            return cameras_of(self.env, physics)
 
     def reset_rows(
         self, env_ids: torch.Tensor, other_ids: torch.Tensor, seed: int | None

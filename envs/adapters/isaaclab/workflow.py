@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import gymnasium
     import torch
 
+    from holdstep.envs.adapters.cameras import Cameras
+    from holdstep.envs.adapters.isaaclab.physics import Physics
     from holdstep.envs.contract import Info, Obs
 
 
@@ -67,6 +69,11 @@ class Workflow(ABC):
         """The observations that a step would return now, as tensors of their own."""
         with unread(self.core), preserved(self.observers(), self.device):
             return owned_obs(self.compute_obs())
+
+    def cameras(self, physics: Physics) -> Cameras | None:
+        """The cameras whose drawing can wait until somebody looks, if there are any."""
+        del physics
+        return None
 
     def forward_actions(self, actions: torch.Tensor) -> torch.Tensor:
         """Actions in the form that the env's own ``step`` takes, in memory of their own."""

@@ -14,7 +14,10 @@ from holdstep._version import __version__
 from holdstep.cli.check import Check
 from holdstep.cli.doctor import Doctor
 from holdstep.cli.envs import Envs
+from holdstep.cli.evaluate import Evaluate
 from holdstep.cli.play import Play
+from holdstep.cli.serve import Serve
+from holdstep.cli.timeline import Timeline
 from holdstep.cli.train import Train
 from holdstep.errors import HoldstepError
 
@@ -35,6 +38,9 @@ _Commands = (
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Play, tyro.conf.subcommand("play")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
+    | Annotated[Timeline, tyro.conf.subcommand("timeline")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 

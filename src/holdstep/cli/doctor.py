@@ -10,6 +10,7 @@ EXTRAS = {
     "sb3": ("stable-baselines3",),
     "skrl": ("skrl",),
     "torchrl": ("torchrl",),
+    "lerobot": ("lerobot",),
     "video": ("imageio", "imageio-ffmpeg"),
     "plot": ("matplotlib",),
 }

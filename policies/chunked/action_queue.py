@@ -1,0 +1,83 @@
+"""The actions that each row is going to execute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from holdstep.policies.chunked.handover import Splice
+
+
+class ActionQueue:
+    """The rest of every row's chunk, on the env's device, and a position in it for each row.
+
+    How many of a row's actions count is the ledger's to know; what lies behind them is left over.
+
+    Args:
+        num_envs: number of rows.
+        capacity: the most actions that a row can have, Q.
+        action_dim: width of an action, A.
+        device: where they are.
+    """
+
+    def __init__(
+        self, num_envs: int, *, capacity: int, action_dim: int, device: torch.device
+    ) -> None:
+        with torch.inference_mode(False):  # written to in any mode
+            self._actions = torch.zeros(num_envs, capacity, action_dim, device=device)
+            self._slots = torch.arange(capacity, device=device)
+            self._rows = torch.arange(num_envs, device=device)
+        self._positions = np.zeros(num_envs, dtype=np.int64)
+
+    @property
+    def capacity(self) -> int:
+        """The most actions that a row can have."""
+        return self._actions.shape[1]
+
+    def put(self, rows: np.ndarray, chunks: torch.Tensor, splice: Splice) -> None:
+        """Rows continue with some of their old actions, then with some of their new ones.
+
+        Args:
+            rows: int64 ``[k]``.
+            chunks: ``[k, L, A]``, on any device.
+            splice: which of them.
+        """
+        device = self._actions.device
+        ids = torch.from_numpy(rows).to(device)
+        chunks = chunks.to(device=device, dtype=self._actions.dtype)
+        if splice.keep.any() or splice.start.any():
+            keep = torch.from_numpy(splice.keep).to(device)[:, None]
+            start = torch.from_numpy(splice.start).to(device)[:, None]
+            position = torch.from_numpy(self._positions[rows]).to(device)[:, None]
+            old = _at(self._actions[ids], self._slots + position)
+            new = _at(chunks, self._slots - keep + start)
+            self._actions[ids] = torch.where((self._slots < keep)[..., None], old, new)
+        else:
+            length = min(self.capacity, chunks.shape[1])
+            self._actions[ids, :length] = chunks[:, :length]
+        self._positions[rows] = 0
+
+    def current(self) -> torch.Tensor:
+        """The next action of each row, float32 ``[N, A]``, a new tensor; anything where none is."""
+        positions = torch.from_numpy(np.minimum(self._positions, self.capacity - 1))
+        return self._actions[self._rows, positions.to(self._actions.device)]
+
+    def upcoming(self, rows: np.ndarray, length: int) -> torch.Tensor:
+        """The next ``length`` actions of rows, float32 ``[k, length, A]``, a new tensor."""
+        device = self._actions.device
+        ids = torch.from_numpy(rows).to(device)
+        positions = torch.from_numpy(self._positions[rows]).to(device)[:, None]
+        return _at(self._actions[ids], self._slots[:length] + positions)
+
+    def advance(self, active_mask: np.ndarray) -> None:
+        """The rows of ``active_mask``, bool ``[N]``, have executed their next action."""
+        self._positions += active_mask
+
+
+def _at(chunks: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """``chunks[i, index[i, j]]`` for all i and j, of shape ``[k, j, A]``; clamped."""
+    index = index.clamp(0, chunks.shape[1] - 1).expand(chunks.shape[0], -1)
+    return chunks.gather(1, index[..., None].expand(-1, -1, chunks.shape[2]))

@@ -1,0 +1,340 @@
+"""Where chunks are asked for, and handed out when they have come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from holdstep.errors import ConfigError, PolicyError, PolicyTimeoutError
+from holdstep.policies.chunked.handover import Handover
+from holdstep.policies.chunked.inference import InlineInference, WorkerInference
+from holdstep.policies.chunked.ledger import ChunkLedger
+from holdstep.policies.chunked.observed_rows import ObservedRows
+from holdstep.policies.chunked.protocol import ChunkRequest
+from holdstep.policies.chunked.seeds import chunk_seeds
+from holdstep.wrappers.waits import shortened
+
+if TYPE_CHECKING:
+    from holdstep.envs.contract import Obs, TorchVectorEnv
+    from holdstep.policies.chunked.action_source import ActionSource
+    from holdstep.policies.chunked.inference import FinishedRequest, Inference
+    from holdstep.policies.chunked.protocol import ChunkedPolicy
+    from holdstep.policies.chunked.schedulers.base import Scheduler
+    from holdstep.policies.chunked.statistics import RunnerCounters
+    from holdstep.timeline import TimelineWriter
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What is needed to hand out a request's chunks when they come.
+
+    Attributes:
+        rows: those that want one, int64 ``[k]``.
+        places: where in the request they are, int64 ``[k]``.
+        handover: the rule that held.
+        observed_at: steps that they had made when they were observed, int64 ``[k]``.
+    """
+
+    rows: np.ndarray
+    places: np.ndarray
+    handover: Handover
+    observed_at: np.ndarray
+
+
+class ChunkDesk:
+    """Between the rows that need chunks, the scheduler that decides, and the policy that infers.
+
+    Args:
+        env: whose rows they are.
+        policy: whom to ask.
+        scheduler: who says when.
+        source: where the chunks go.
+        execute: actions of each chunk that are executed.
+        seed: of the policy's noise.
+        counters: to count in.
+        timeline: where inferences are traced, if anywhere.
+        timeout_s: the longest wait for inference [s].
+        clock: time [s].
+    """
+
+    def __init__(
+        self,
+        env: TorchVectorEnv,
+        policy: ChunkedPolicy,
+        scheduler: Scheduler,
+        source: ActionSource,
+        *,
+        execute: int,
+        seed: int,
+        counters: RunnerCounters,
+        timeline: TimelineWriter | None,
+        timeout_s: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._scheduler = scheduler
+        self._source = source
+        self._seed = seed
+        self._counters = counters
+        self._timeline = timeline
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self.ledger = ChunkLedger(env.num_envs, execute=execute, handover=scheduler.handover)
+        self._inference: Inference = (
+            WorkerInference(policy, device=env.device, clock=clock)
+            if scheduler.overlaps
+            else InlineInference(policy, clock=clock)
+        )
+        self._observed = ObservedRows(policy.spec.obs_keys)
+        self._observed_at = np.zeros(env.num_envs, dtype=np.int64)
+        self._instructions: list[str] = (
+            [] if not policy.spec.uses_instructions else ([""] * env.num_envs)
+        )
+        self._names = np.full(env.num_envs, -1, dtype=np.int64)
+        lead = scheduler.max_lead
+        with torch.inference_mode(False):  # written to in any mode
+            shape = (env.num_envs, lead, policy.spec.action_dim)
+            self._prefixes = torch.zeros(shape, device=env.device)
+        self._tickets = 0
+        self._asked: dict[int, _Asked] = {}
+
+    def start(self, obs: Obs) -> None:
+        """All rows begin their first episode."""
+        self._asked.clear()  # whatever still comes is nobody's
+        self.ledger.clear()
+        self.ledger.num_late = self.ledger.num_dropped_actions = 0
+        self._begin(np.arange(self.ledger.num_envs))
+        self._observed.update(obs)
+
+    def begin_episodes(self, rows: np.ndarray, obs: Obs) -> None:
+        """Rows, int64 ``[k]``, were reset."""
+        self.ledger.begin_episodes(rows)
+        self._begin(rows)
+        self._observed.update(obs)
+
+    def advance(
+        self, active_mask: np.ndarray, obs: Obs, ended_ids: np.ndarray, *, duration_s: float
+    ) -> None:
+        """One step of the env was made.
+
+        Args:
+            active_mask: rows that advanced, bool ``[N]``.
+            obs: what it returned.
+            ended_ids: rows whose episode ended, int64 ``[k]``.
+            duration_s: how long it took [s].
+        """
+        self.ledger.advance(active_mask)
+        self._observed.update(obs)
+        self._scheduler.saw_step(
+            num_active=int(np.count_nonzero(active_mask)),
+            duration_s=duration_s,
+            overlapped=bool(self._asked),
+        )
+        if len(ended_ids):
+            self.ledger.begin_episodes(ended_ids)
+            self._begin(ended_ids)
+            self._counters.num_episodes += len(ended_ids)
+            self._scheduler.saw_episodes_end(len(ended_ids))
+
+    def supply(self) -> None:
+        """Hand out what has come, ask for what is needed, and wait until some live row can run.
+
+        Raises:
+            PolicyError: inference failed; what else had come was handed out.
+            PolicyTimeoutError: nothing came in time.
+        """
+        begin_s = self._clock()
+        try:
+            self._hand_out(self._inference.finished())
+            self._ask()
+            while not self.ledger.runnable_mask.any():
+                if not self._asked:
+                    raise PolicyError(
+                        f"{self._scheduler!r} asked for nobody while every live row waits for a "
+                        "chunk, so nothing could ever be stepped."
+                    )
+                finished = self._inference.wait(self._timeout_s)
+                if not finished:
+                    raise PolicyTimeoutError(
+                        f"No chunk came within {self._timeout_s} s, for which rows "
+                        f"{self._rows_asked_for()} wait. They stay suspended. Inference goes on: "
+                        "step() again to wait for it again."
+                    )
+                self._hand_out(finished)
+                self._ask()
+        finally:
+            self._counters.waited_s += self._clock() - begin_s
+
+    def set_instructions(self, rows: np.ndarray, texts: Sequence[str]) -> None:
+        """From their next chunk on, rows, int64 ``[k]``, are to do this."""
+        if not self._instructions:
+            self._instructions = [""] * self.ledger.num_envs
+        for row, text in zip(rows.tolist(), texts, strict=True):
+            self._instructions[row] = text
+
+    def name_episodes(self, rows: np.ndarray, numbers: np.ndarray) -> None:
+        """The current episodes of rows, int64 ``[k]``, draw noise by these numbers."""
+        self._names[rows] = numbers
+
+    def close(self) -> None:
+        """Stop inference."""
+        self._inference.close()
+
+    def _begin(self, rows: np.ndarray) -> None:
+        self._names[rows] = -1
+        self._source.forget(rows)
+        self._inference.begin_episodes(
+            torch.from_numpy(rows.copy()), torch.from_numpy(self.ledger.episode_ids[rows])
+        )
+
+    def _ask(self) -> None:
+        self.ledger.handover = self._scheduler.handover
+        self._observe()
+        while len(rows := self._select()) > 0:
+            self._submit(rows)
+            self._hand_out(self._inference.finished())
+            self._observe()  # a chunk may have come that is used up soon
+
+    def _observe(self) -> None:
+        handover = self.ledger.handover
+        if handover.lead and len(rows := self.ledger.newly_wanting()):
+            self._observed.keep(rows)
+            self._observed_at[rows] = self.ledger.row_steps[rows]
+            if handover.with_prefix:
+                upcoming = self._source.upcoming(rows, handover.lead)
+                self._prefixes[torch.from_numpy(rows)] = upcoming
+
+    def _select(self) -> np.ndarray:
+        view = self.ledger.view()
+        rows = np.unique(self._scheduler.select(view))
+        if not view.wanting_mask[rows].all():
+            raise ConfigError(
+                f"{self._scheduler!r} selected rows {rows.tolist()}, of which "
+                f"{rows[~view.wanting_mask[rows]].tolist()} are not in rows.wanting_mask: they are "
+                "parked, have actions left, or are being inferred."
+            )
+        return rows
+
+    def _submit(self, rows: np.ndarray) -> None:
+        ledger, scheduler = self.ledger, self._scheduler
+        ticket, self._tickets = self._tickets, self._tickets + 1
+        everybody = np.flatnonzero(ledger.live_mask) if scheduler.infers_all else rows
+        early = ledger.handover.lead > 0
+        self._asked[ticket] = _Asked(
+            rows=rows,
+            places=np.searchsorted(everybody, rows),
+            handover=ledger.handover,
+            observed_at=(self._observed_at if early else ledger.row_steps)[rows],
+        )
+        ledger.submit(rows, ticket)
+        try:
+            self._inference.submit(ticket, self._request(everybody))
+        except BaseException:  # an interrupt; nothing will come
+            del self._asked[ticket]
+            ledger.give_up(rows, ticket)
+            raise
+
+    def _request(self, rows: np.ndarray) -> ChunkRequest:
+        ledger, handover = self.ledger, self.ledger.handover
+        episodes, chunks = ledger.episode_ids[rows], ledger.chunk_ids[rows]
+        named = self._names[rows] >= 0
+        prefix, lengths = None, None
+        left = ledger.left_when_observed(rows)
+        if handover.with_prefix:
+            prefix = self._prefixes[torch.from_numpy(rows)]
+            lengths = torch.from_numpy(left)
+        return ChunkRequest(
+            obs=self._observed.kept(rows) if handover.lead else self._observed.now(rows),
+            env_ids=torch.from_numpy(rows.copy()),  # the policy's own, like all that it gets
+            episode_ids=torch.from_numpy(episodes),
+            chunk_ids=torch.from_numpy(chunks),
+            seeds=torch.from_numpy(
+                chunk_seeds(
+                    self._seed,
+                    np.where(named, -1, rows),
+                    np.where(named, self._names[rows], episodes),
+                    chunks,
+                )
+            ),
+            instructions=[self._instructions[row] for row in rows] if self._instructions else (),
+            prefix=prefix,
+            prefix_lengths=lengths,
+            delays=torch.from_numpy(left.copy()) if handover.skip_elapsed else None,
+        )
+
+    def _hand_out(self, finished: list[FinishedRequest]) -> None:
+        error = None
+        for request in finished:
+            asked = self._asked.pop(request.ticket, None)
+            self._trace(request)
+            if asked is None:  # of before a reset, and of no interest to this run
+                continue
+            self._count(request)
+            if request.result is None:
+                self.ledger.give_up(asked.rows, request.ticket)
+                error = error or request
+            else:
+                self._install(request, asked)
+        if error is not None:
+            raise _failure(error)
+
+    def _install(self, finished: FinishedRequest, asked: _Asked) -> None:
+        assert finished.result is not None
+        wanted = self.ledger.settle(asked.rows, finished.ticket)
+        rows, places = asked.rows[wanted], asked.places[wanted]
+        if len(rows) == 0:
+            return
+        result = finished.result
+        if result.valid_lengths is None:
+            lengths = np.full(len(rows), result.actions.shape[1], dtype=np.int64)
+        else:
+            lengths = result.valid_lengths.cpu().numpy().astype(np.int64)[places]
+        chunks = result.actions.detach()
+        if len(rows) != len(chunks):
+            chunks = chunks[torch.from_numpy(places).to(chunks.device)]
+        splice = self.ledger.install(rows, lengths, asked.handover)
+        self._source.put(
+            rows,
+            chunks,
+            lengths=lengths,
+            splice=splice,
+            observed_at=asked.observed_at[wanted],
+        )
+
+    def _count(self, finished: FinishedRequest) -> None:
+        duration_s = finished.end_s - finished.begin_s
+        self._counters.num_inferences += 1
+        self._counters.inferred_rows += len(finished.request)
+        self._counters.inference_s += duration_s
+        if finished.error is None:
+            self._scheduler.saw_inference(batch=len(finished.request), duration_s=duration_s)
+
+    def _trace(self, finished: FinishedRequest) -> None:
+        if self._timeline is not None:
+            self._timeline.inference(
+                finished.request.env_ids.tolist(),
+                submitted_s=finished.submitted_s,
+                begin_s=finished.begin_s,
+                end_s=finished.end_s,
+                error=None if finished.error is None else str(finished.error),
+            )
+
+    def _rows_asked_for(self) -> str:
+        return shortened(sorted(row for asked in self._asked.values() for row in asked.rows))
+
+
+def _failure(finished: FinishedRequest) -> Exception:
+    error, rows = finished.error, shortened(finished.request.env_ids.tolist())
+    assert error is not None
+    if isinstance(error, PolicyError):  # says what to do already
+        error.add_note(f"Rows {rows} stay suspended, and are asked for again by the next step().")
+        return error
+    failure = PolicyError(
+        f"Inference for rows {rows} failed ({type(error).__name__}: {error}). They stay suspended, "
+        "and are asked for again by the next step()."
+    )
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,265 @@
+"""Measure what steps and inferences cost, and schedule accordingly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from holdstep.errors import ConfigError
+from holdstep.policies.chunked.costs import CostMeter, Costs
+from holdstep.policies.chunked.schedulers.base import Scheduler, nobody, rows_of
+from holdstep.policies.chunked.schedulers.cohort import Cohort
+from holdstep.policies.chunked.schedulers.continuous import Continuous
+from holdstep.policies.chunked.simulation import simulate
+
+if TYPE_CHECKING:
+    from holdstep.policies.chunked.handover import Handover
+    from holdstep.policies.chunked.ledger import RowsView
+    from holdstep.policies.chunked.schedulers.base import Determinism
+    from holdstep.policies.chunked.schedulers.prefetch import Prefetch
+
+_PROBES = (4, 2)
+"""The first cohorts are inferred in two parts, of which the first is this fraction of the rows."""
+_SIMULATED_CHUNKS = 16
+_CHUNKS_BETWEEN_PLANS = 16
+_CHUNKS_OF_A_TRIAL = 6
+_CHUNKS_BEFORE_A_TRIAL_COUNTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """A candidate that is being tried, and what it has to beat."""
+
+    name: str
+    rate_before: float
+
+
+class Adaptive(Scheduler):
+    """Runs as :class:`Cohort` unless it measures that something else is faster here.
+
+    It fits the duration of a step by the number of active rows and that of an inference by its
+    batch, and how much steps slow down while something is inferred; the first two cohorts, and one
+    now and then, are inferred in two parts to learn that. With these costs it simulates the
+    candidates from time to time, tries one that promises ``min_gain`` and does not slow steps down
+    by ``max_slowdown``, and keeps it if the gain is real. :meth:`explain` says what it found.
+
+    Every candidate leaves a row's actions as they are, so that the choice is a matter of speed
+    alone; except prefetching, which is therefore only considered when it is given.
+
+    Args:
+        min_gain: promised throughput over that of the current scheduler.
+        max_slowdown: of a step, by inference beside it.
+        prefetch: one more candidate; what a row does then depends on timing.
+        clock: time [s].
+
+    Raises:
+        ConfigError: a gain or slowdown below 1.
+    """
+
+    overlaps = True
+
+    def __init__(
+        self,
+        *,
+        min_gain: float = 1.03,
+        max_slowdown: float = 1.2,
+        prefetch: Prefetch | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        for name, value in (("min_gain", min_gain), ("max_slowdown", max_slowdown)):
+            if not value >= 1:
+                raise ConfigError(f"{name} must be at least 1, got {value!r}.")
+        self.min_gain = min_gain
+        self.max_slowdown = max_slowdown
+        self.prefetch = prefetch
+        self.determinism: Determinism = "exact" if prefetch is None else "timing"
+        self._clock = clock
+        self.start(num_envs=1, execute=1)
+
+    @property
+    def handover(self) -> Handover:
+        """That of the current choice."""
+        return self._candidates[self._choice].handover
+
+    @property
+    def max_lead(self) -> int:
+        """That of prefetching, if it is a candidate."""
+        return 0 if self.prefetch is None else self.prefetch.m
+
+    @property
+    def max_skipped(self) -> int:
+        """Likewise."""
+        return 0 if self.prefetch is None else self.prefetch.max_skipped
+
+    @property
+    def choice(self) -> Scheduler:
+        """What it schedules by at the moment."""
+        return self._candidates[self._choice]
+
+    def check(self, *, execute: int, chunk_length: int, uses_prefix: bool) -> None:
+        """As prefetching says, if it is a candidate."""
+        if self.prefetch is not None:
+            self.prefetch.check(execute=execute, chunk_length=chunk_length, uses_prefix=uses_prefix)
+
+    def start(self, *, num_envs: int, execute: int) -> None:
+        """Forget what was measured."""
+        self._num_envs, self._execute = num_envs, execute
+        self._meter = CostMeter()
+        self._candidates = self._make_candidates()
+        for candidate in self._candidates.values():
+            candidate.start(num_envs=num_envs, execute=execute)
+        self._choice = "Cohort"
+        self._probes = list(_PROBES) if num_envs >= 4 else []
+        self._probing = False
+        self._costs: Costs | None = None
+        self._promised: dict[str, float] = {}
+        self._trial: _Trial | None = None
+        self._rejected: dict[str, Costs] = {}
+        self._reason = "nothing is measured yet"
+        self._begin_period()
+
+    def select(self, rows: RowsView) -> np.ndarray:
+        """As the current choice does, except while it measures."""
+        everybody = np.array_equal(rows.idle_mask, rows.live_mask)
+        if self._probing:
+            self._probing = False
+            return rows_of(rows.idle_mask)
+        if self._probes and self._choice == "Cohort":
+            if not everybody:
+                return nobody()
+            if rows.tick > 0:  # the very first inference is no measure
+                self._probing = True
+                idle = rows_of(rows.idle_mask)
+                return idle[: max(len(idle) // self._probes.pop(0), 1)]
+        elif self._row_steps >= self._period_row_steps():
+            self._decide()
+        return self._candidates[self._choice].select(rows)
+
+    def saw_step(self, *, num_active: int, duration_s: float, overlapped: bool) -> None:
+        """Measure it."""
+        self._meter.step(num_active, duration_s, overlapped=overlapped)
+        if self._skip_row_steps > 0:
+            self._skip_row_steps -= num_active
+            self._began_s = self._clock()
+            return
+        self._row_steps += num_active
+
+    def saw_inference(self, *, batch: int, duration_s: float) -> None:
+        """Measure it."""
+        self._meter.inference(batch, duration_s)
+
+    def saw_episodes_end(self, num_ended: int) -> None:
+        """Count them."""
+        self._meter.episodes_end(num_ended)
+
+    def explain(self) -> str:
+        """What it does, why, and the costs that it goes by."""
+        if self._costs is None:
+            return f"{self._choice}: {self._reason}"
+        costs, rows = self._costs, self._num_envs
+        return (
+            f"{self._choice}: {self._reason}. A step of {rows} rows takes "
+            f"{costs.step(rows) * 1e3:.1f} ms, of {max(rows // 2, 1)} rows "
+            f"{costs.step(max(rows // 2, 1)) * 1e3:.1f} ms; inference of b rows "
+            f"{costs.infer.fixed * 1e3:.1f} + {costs.infer.per_row * 1e3:.2f} b ms; steps beside "
+            f"it take {costs.overlap_slowdown:.2f} times as long"
+        )
+
+    def _make_candidates(self) -> dict[str, Scheduler]:
+        half, third = -(-self._num_envs // 2), -(-self._num_envs // 3)
+        candidates: dict[str, Scheduler] = {"Cohort": Cohort()}
+        if self._num_envs >= 4:
+            for limit in (half, third):
+                for at_least in (-(-limit // 2), 1):
+                    candidates[f"Continuous(max_batch={limit}, min_batch={at_least})"] = Continuous(
+                        max_batch=limit, min_batch=at_least
+                    )
+        if self.prefetch is not None:
+            candidates[repr(self.prefetch)] = self.prefetch
+        return candidates
+
+    def _period_row_steps(self) -> int:
+        chunks = _CHUNKS_OF_A_TRIAL
+        if self._trial is None and self._costs is not None:
+            chunks = _CHUNKS_BETWEEN_PLANS
+        return chunks * self._num_envs * self._execute
+
+    def _begin_period(self, *, skip_chunks: int = 0) -> None:
+        self._row_steps = 0
+        self._skip_row_steps = skip_chunks * self._num_envs * self._execute
+        self._began_s = self._clock()
+
+    def _decide(self) -> None:
+        """End a trial, or look for something to try."""
+        rate = self._row_steps / max(self._clock() - self._began_s, 1e-9)
+        if self._trial is not None:
+            self._end_trial(self._trial, rate)
+        else:
+            self._plan(rate)
+
+    def _plan(self, rate: float) -> None:
+        costs = self._meter.costs()
+        if costs is None:
+            self._begin_period()
+            return
+        if self._choice == "Cohort" and self._num_envs >= 4 and self._meter.num_batch_sizes < 2:
+            self._probes = [_PROBES[0]]  # what smaller batches took was too long ago
+            self._begin_period()
+            return
+        if self._costs is None or not costs.is_near(self._costs, rows=self._num_envs):
+            self._costs = costs
+            self._promised = {
+                name: self._simulated(name, costs) for name in self._make_candidates()
+            }
+        promised = self._promised
+        others = [name for name in promised if self._may_try(name, costs)]
+        best = max(others, key=lambda name: promised[name], default=self._choice)
+        if promised[best] > self.min_gain * promised[self._choice]:
+            self._trial = _Trial(name=self._choice, rate_before=rate)
+            self._reason = f"tried, since {promised[best]:.0f} env-steps/s are promised"
+            self._choice = best
+            self._begin_period(skip_chunks=_CHUNKS_BEFORE_A_TRIAL_COUNTS)
+            return
+        self._reason = f"{rate:.0f} env-steps/s, " + (
+            f"others promise {promised[best]:.0f} at most" if others else "nothing else is left"
+        )
+        if costs.overlap_slowdown >= self.max_slowdown:
+            self._reason += f" (inference slows steps down by {costs.overlap_slowdown:.2f})"
+        self._begin_period()
+
+    def _end_trial(self, trial: _Trial, rate: float) -> None:
+        self._trial = None
+        if rate >= trial.rate_before:
+            self._reason = f"{rate:.0f} env-steps/s, where {trial.name} had {trial.rate_before:.0f}"
+            self._begin_period()
+            return
+        costs = self._meter.costs()
+        if costs is not None:
+            self._rejected[self._choice] = costs
+        self._reason = f"{self._choice} had {rate:.0f} env-steps/s, it has {trial.rate_before:.0f}"
+        self._choice = trial.name
+        self._begin_period(skip_chunks=_CHUNKS_BEFORE_A_TRIAL_COUNTS)
+
+    def _may_try(self, name: str, costs: Costs) -> bool:
+        """Whether it is another one, does no harm, and has not failed at about these costs."""
+        if name == self._choice or (
+            self._candidates[name].overlaps and costs.overlap_slowdown >= self.max_slowdown
+        ):
+            return False
+        failed = self._rejected.get(name)
+        return failed is None or not costs.is_near(failed, 0.2, rows=self._num_envs)
+
+    def _simulated(self, name: str, costs: Costs) -> float:
+        run = simulate(
+            self._make_candidates()[name],
+            costs,
+            num_envs=self._num_envs,
+            execute=self._execute,
+            num_ticks=_SIMULATED_CHUNKS * self._execute,
+            warm_up_ticks=_SIMULATED_CHUNKS // 2 * self._execute,
+        )
+        return run.env_steps_per_s

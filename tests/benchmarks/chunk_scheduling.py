@@ -1,0 +1,290 @@
+"""Env-steps per second of every scheduler, on a simulator, beside the bound that none can beat.
+
+    python tests/benchmarks/chunk_scheduling.py --num-envs 64 --chunk-lengths 16 --costs flat
+
+The policy's cost is calibrated: sleep stands for a policy on another device, matmul for one that
+competes for the processor. Each scheduler has an env of its own; they take turns in short windows,
+each round with a fresh measurement of the bound, so that the machine's other work hits all alike.
+Prints one JSON line per scheduler and setting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import tyro
+
+from holdstep.envs import make
+from holdstep.policies import (
+    Adaptive,
+    AnyTrigger,
+    ChunkRequest,
+    ChunkResult,
+    ChunkRunner,
+    ChunkSpec,
+    Cohort,
+    Continuous,
+    GlobalClock,
+    Scheduler,
+)
+from holdstep.wrappers import SuspendOnWait
+from tests.benchmarks.measure import machine
+
+if TYPE_CHECKING:
+    from holdstep.envs.contract import TorchVectorEnv
+
+COSTS = {
+    "flat": "200 ms, asleep",
+    "pi0": "180 + 2 b ms, asleep",
+    "matmul": "20 + 3 b ms, matrix products",
+}
+
+
+@dataclass
+class Arguments:
+    """What to measure."""
+
+    task: str = "Mjlab-Cartpole-Balance"
+    """mjlab task."""
+
+    device: str = "cpu"
+    """Where it is simulated. Rows that wait are left out of the physics on a CPU only."""
+
+    num_envs: tuple[int, ...] = (16, 64)
+    """Rows."""
+
+    chunk_lengths: tuple[int, ...] = (16, 32)
+    """Actions of a chunk, all of them executed."""
+
+    costs: tuple[str, ...] = tuple(COSTS)
+    """What an inference of b rows takes: flat, pi0 or matmul."""
+
+    episode_steps: int | None = 600
+    """Time limit of an episode [env steps]; None for the task's own. Episodes end staggered."""
+
+    schedulers: tuple[str, ...] = (
+        "AnyTrigger",
+        "GlobalClock",
+        "Cohort",
+        "Continuous",
+        "Continuous(min_batch=1)",
+        "Adaptive",
+    )
+    """Whom to compare."""
+
+    rounds: int = 5
+    """Turns of every scheduler; medians over them count."""
+
+    chunks: int = 5
+    """Chunks per row in a window."""
+
+    settle_chunks: int = 24
+    """Chunks per row before the first round, in which the adaptive scheduler makes its mind up."""
+
+
+class CalibratedPolicy:
+    """Actions that are all zero, for which it takes its time."""
+
+    def __init__(self, cost: str, chunk_length: int, action_dim: int) -> None:
+        self.spec = ChunkSpec(chunk_length=chunk_length, action_dim=action_dim)
+        self._cost = cost
+        self._matrix = torch.rand(512, 512)
+        self._products_per_ms = _products_per_ms(self._matrix) if cost == "matmul" else 0.0
+
+    def infer(self, request: ChunkRequest) -> ChunkResult:
+        """Spend the time."""
+        rows = len(request)
+        if self._cost == "matmul":
+            for _ in range(round((20 + 3 * rows) * self._products_per_ms)):
+                torch.mm(self._matrix, self._matrix)
+        else:
+            time.sleep(0.2 if self._cost == "flat" else 0.18 + 0.002 * rows)
+        return ChunkResult(actions=torch.zeros(rows, self.spec.chunk_length, self.spec.action_dim))
+
+    def reset(self, env_ids: torch.Tensor, episode_ids: torch.Tensor) -> None:
+        """Nothing is remembered."""
+
+
+def _products_per_ms(matrix: torch.Tensor) -> float:
+    times = []
+    for _ in range(50):
+        begin_s = time.perf_counter()
+        torch.mm(matrix, matrix)
+        times.append(time.perf_counter() - begin_s)
+    return 1e-3 / statistics.median(times)
+
+
+def scheduler_named(name: str) -> Scheduler:
+    """A new scheduler."""
+    makers: dict[str, Callable[[], Scheduler]] = {
+        "AnyTrigger": AnyTrigger,
+        "GlobalClock": GlobalClock,
+        "Cohort": Cohort,
+        "Continuous": Continuous,
+        "Continuous(min_batch=1)": lambda: Continuous(min_batch=1),
+        "Adaptive": Adaptive,
+    }
+    return makers[name]()
+
+
+class Contestant:
+    """A runner with an env of its own, that goes on where its last window ended."""
+
+    def __init__(self, name: str, policy: CalibratedPolicy, env: TorchVectorEnv) -> None:
+        self.name = name
+        self.rates: list[float] = []
+        self.shares: list[float] = []
+        self.runner = ChunkRunner(env, policy, scheduler_named(name))
+        self.runner.reset(seed=0)
+        _stagger(env)
+        self._scatter()
+
+    def run_window(self, chunks: int) -> tuple[float, float]:
+        """Env-steps per second, and the share of row-steps that waited."""
+        row_steps = self.runner.env.num_envs * self.runner.execute
+        self._run(row_steps)  # what was inferred while others ran is used up here
+        before, begin_s = self.runner.stats(), time.perf_counter()
+        self._run(chunks * row_steps)
+        after, end_s = self.runner.stats(), time.perf_counter()
+        made = after.env_steps - before.env_steps
+        waited = after.waiting_steps - before.waiting_steps
+        return made / (end_s - begin_s), waited / (made + waited)
+
+    def _scatter(self) -> None:
+        """Begin each row's chunk at another step, as episodes that end do in the long run."""
+        for tick in range(self.runner.execute):
+            self.runner.step()
+            rows = range(tick, self.runner.env.num_envs, self.runner.execute)
+            if rows:
+                self.runner.reset_rows(rows)
+        _stagger(self.runner.env)
+
+    def _run(self, row_steps: int) -> None:
+        enough = self.runner.stats().env_steps + row_steps
+        while self.runner.stats().env_steps < enough:
+            self.runner.step()
+
+
+def _stagger(env: TorchVectorEnv) -> None:
+    """Let episodes end one after the other, from now on as later."""
+    limit = env.max_episode_length or 1000
+    env.episode_length_buf = torch.arange(env.num_envs, device=env.device) * limit // env.num_envs
+
+
+def make_env(num_envs: int, arguments: Arguments) -> SuspendOnWait:
+    """A task that can be suspended."""
+    settings: dict[str, Any] = {"num_envs": num_envs, "device": arguments.device, "seed": 0}
+    with contextlib.redirect_stdout(io.StringIO()):
+        adapter = make(f"mjlab:{arguments.task}", **settings)
+        if arguments.episode_steps is not None:
+            assert adapter.step_dt is not None
+            settings["episode_length_s"] = arguments.episode_steps * adapter.step_dt
+            adapter.close()
+            adapter = make(f"mjlab:{arguments.task}", **settings)
+    adapter.final_obs_enabled = False
+    return SuspendOnWait(
+        adapter, level="skip" if adapter.device.type == "cpu" else "exact", rng="per_env"
+    )
+
+
+def bound(env: TorchVectorEnv, policy: CalibratedPolicy) -> tuple[float, float, float]:
+    """``N L / (L S + I(N))`` [1/s], S and I(N) [s], measured now."""
+    actions = torch.zeros(env.num_envs, policy.spec.action_dim, device=env.device)
+    steps, inferences = [], []
+    for _ in range(2 * policy.spec.chunk_length):
+        begin_s = time.perf_counter()
+        env.step(actions)[2].any().item()  # waits for a GPU
+        steps.append(time.perf_counter() - begin_s)
+    ids = torch.arange(env.num_envs)
+    request = ChunkRequest(obs={}, env_ids=ids, episode_ids=ids, chunk_ids=ids, seeds=ids)
+    for _ in range(3):
+        begin_s = time.perf_counter()
+        policy.infer(request)
+        inferences.append(time.perf_counter() - begin_s)
+    # The mean of the steps, since steps in which rows are reset are part of any run.
+    step_s, infer_s = statistics.fmean(steps), statistics.median(inferences)
+    length = policy.spec.chunk_length
+    return env.num_envs * length / (length * step_s + infer_s), step_s, infer_s
+
+
+def measure(
+    cost: str, num_envs: int, chunk_length: int, arguments: Arguments
+) -> list[dict[str, Any]]:
+    """One setting: a line for each scheduler."""
+    plain = make_env(num_envs, arguments)
+    plain.reset(seed=0)
+    _stagger(plain)
+    policy = CalibratedPolicy(cost, chunk_length, plain.single_action_space.shape[0])
+    contestants = [
+        Contestant(name, policy, make_env(num_envs, arguments)) for name in arguments.schedulers
+    ]
+    for contestant in contestants:
+        settle = arguments.settle_chunks if contestant.name == "Adaptive" else 1
+        contestant.run_window(settle)
+    bound(plain, policy)
+    bounds, steps, inferences = [], [], []
+    for _ in range(arguments.rounds):
+        before = bound(plain, policy)
+        for contestant in contestants:
+            rate, share = contestant.run_window(arguments.chunks)
+            contestant.rates.append(rate)
+            contestant.shares.append(share)
+        after = bound(plain, policy)
+        bounds.append((before[0] + after[0]) / 2)
+        steps.append((before[1] + after[1]) / 2)
+        inferences.append((before[2] + after[2]) / 2)
+    lines = []
+    for contestant in contestants:
+        ratios = [rate / limit for rate, limit in zip(contestant.rates, bounds, strict=True)]
+        scheduler = contestant.runner.scheduler
+        lines.append(
+            {
+                "benchmark": "chunk scheduling",
+                "task": arguments.task,
+                "num_envs": num_envs,
+                "chunk_length": chunk_length,
+                "episode_steps": plain.max_episode_length,
+                "cost": COSTS[cost],
+                "step_ms": round(statistics.median(steps) * 1e3, 1),
+                "infer_ms": round(statistics.median(inferences) * 1e3),
+                "bound_per_s": round(statistics.median(bounds)),
+                "scheduler": contestant.name,
+                "env_steps_per_s": round(statistics.median(contestant.rates)),
+                "of_bound": round(statistics.median(ratios), 3),
+                "waiting_percent": round(statistics.median(contestant.shares) * 100, 1),
+                "choice": scheduler.explain() if isinstance(scheduler, Adaptive) else "",
+                **machine(plain.device),
+            }
+        )
+    for contestant in contestants:
+        contestant.runner.close()
+        contestant.runner.env.close()
+    plain.close()
+    return lines
+
+
+def main(arguments: Arguments) -> list[dict[str, Any]]:
+    """Measure every setting, and print a line for each scheduler."""
+    torch.set_num_threads(1)
+    lines = []
+    for cost in arguments.costs:
+        for num_envs in arguments.num_envs:
+            for chunk_length in arguments.chunk_lengths:
+                for line in measure(cost, num_envs, chunk_length, arguments):
+                    print(json.dumps(line), flush=True)
+                    lines.append(line)
+    return lines
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
+    sys.exit(0)
