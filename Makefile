@@ -4,6 +4,8 @@
 # PYTHON is any Python of at least 3.11 with the venv module.
 PYTHON ?= python3
 VENV := .venv
+# Test files that run side by side: as many as there are cores.
+JOBS ?= auto
 BIN := $(VENV)/bin
 # setuptools warns about every editable install from a tree with folders at its top.
 PIP := PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -27,7 +29,12 @@ docs: $(VENV)/.test
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 pytest: $(VENV)/.test
+ifdef PYTEST_ARGS
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+else
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not timing'
+	$(BIN)/python -m pytest -m timing
+endif
 
 # lerobot's own requirements rule out the torch that the other tests run with.
 lerobot: $(VENV)/.lerobot

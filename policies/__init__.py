@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         ChunkRequest,
         ChunkResult,
         ChunkSpec,
+        ObservingPolicy,
     )
     from holdstep.policies.chunked.runner import ChunkRunner, RunnerStep
     from holdstep.policies.chunked.schedulers import (
@@ -47,6 +48,7 @@ __all__ = [
     "FirstEpisodes",
     "GlobalClock",
     "LeRobotPolicy",
+    "ObservingPolicy",
     "Prefetch",
     "RslRlPolicy",
     "RunnerStats",
@@ -67,6 +69,7 @@ _MODULES = {
     "TemporalEnsembling": "holdstep.policies.chunked.ensemble",
     "TorchChunkedPolicy": "holdstep.policies.torch_policy",
     "ChunkedPolicy": "holdstep.policies.chunked.protocol",
+    "ObservingPolicy": "holdstep.policies.chunked.protocol",
     "ChunkSpec": "holdstep.policies.chunked.protocol",
     "ChunkRequest": "holdstep.policies.chunked.protocol",
     "ChunkResult": "holdstep.policies.chunked.protocol",

@@ -88,6 +88,8 @@ class ChunkDesk:
             if scheduler.overlaps
             else InlineInference(policy, clock=clock)
         )
+        self._device = env.device
+        self._uses_history = policy.spec.uses_history
         self._observed = ObservedRows(policy.spec.obs_keys)
         self._observed_at = np.zeros(env.num_envs, dtype=np.int64)
         self._instructions: list[str] = (
@@ -98,6 +100,7 @@ class ChunkDesk:
         with torch.inference_mode(False):  # written to in any mode
             shape = (env.num_envs, lead, policy.spec.action_dim)
             self._prefixes = torch.zeros(shape, device=env.device)
+        self._waited_before_s = 0.0
         self._tickets = 0
         self._asked: dict[int, _Asked] = {}
 
@@ -131,13 +134,19 @@ class ChunkDesk:
         self._scheduler.saw_step(
             num_active=int(np.count_nonzero(active_mask)),
             duration_s=duration_s,
+            waited_s=self._counters.waited_s - self._waited_before_s,
             overlapped=bool(self._asked),
         )
+        self._waited_before_s = self._counters.waited_s
         if len(ended_ids):
             self.ledger.begin_episodes(ended_ids)
             self._begin(ended_ids)
             self._counters.num_episodes += len(ended_ids)
             self._scheduler.saw_episodes_end(len(ended_ids))
+        if self._uses_history:
+            self._inference.observe(
+                self._observed.all_rows(), torch.from_numpy(active_mask).to(self._device)
+            )
 
     def supply(self) -> None:
         """Hand out what has come, ask for what is needed, and wait until some live row can run.

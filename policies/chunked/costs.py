@@ -58,14 +58,15 @@ class Costs:
 
     Attributes:
         step: a step [s], by the number of rows that advance.
+        beside: a step while something is being inferred [s], likewise. Rows wait then, which costs
+            something too, and both may compete for a processor.
         infer: an inference [s], by its batch.
-        overlap_slowdown: how many times longer a step takes while something is being inferred.
         ending_probability: of an episode, in each step of a row.
     """
 
     step: Line
+    beside: Line
     infer: Line
-    overlap_slowdown: float = 1.0
     ending_probability: float = 0.0
 
     def synchronous_bound(self, num_envs: int, execute: int) -> float:
@@ -79,10 +80,13 @@ class Costs:
         """Whether both say the same for about so many rows, to a relative tolerance."""
         pairs = [
             (mine(count), theirs(count))
-            for mine, theirs in ((self.step, other.step), (self.infer, other.infer))
+            for mine, theirs in (
+                (self.step, other.step),
+                (self.beside, other.beside),
+                (self.infer, other.infer),
+            )
             for count in (max(rows // 4, 1), rows)
         ]
-        pairs.append((self.overlap_slowdown, other.overlap_slowdown))
         return all(abs(a - b) <= tolerance * max(a, b) for a, b in pairs)
 
 
@@ -133,13 +137,9 @@ class CostMeter:
         """What was measured, or None before there is something of each kind."""
         if not (self._steps or self._overlapped) or not self._inferences:
             return None
-        step = Line.fit(self._steps or self._overlapped)
-        slowdown = 1.0
-        if self._steps and self._overlapped:
-            slowdown = float(np.median([time / step(rows) for rows, time in self._overlapped]))
         return Costs(
-            step=step,
+            step=Line.fit(self._steps or self._overlapped),
+            beside=Line.fit(self._overlapped or self._steps),
             infer=Line.fit(self._inferences),
-            overlap_slowdown=max(slowdown, 1.0),
             ending_probability=self._ends / max(self._row_steps, 1),
         )

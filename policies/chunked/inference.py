@@ -8,16 +8,17 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from holdstep.policies.chunked.check_result import checked_result, joined
-from holdstep.policies.chunked.protocol import ChunkRequest, ChunkResult
+from holdstep.policies.chunked.protocol import ChunkRequest, ChunkResult, ObservingPolicy
 
 if TYPE_CHECKING:
+    from holdstep.envs.contract import Obs
     from holdstep.policies.chunked.protocol import ChunkedPolicy
 
 Clock = Callable[[], float]
@@ -57,19 +58,29 @@ class Inference(ABC):
     def __init__(self, policy: ChunkedPolicy, *, clock: Clock = time.perf_counter) -> None:
         self._policy = policy
         self._clock = clock
-        # Beginnings that the policy has not heard of; touched by whoever calls it alone.
-        self._untold: deque[tuple[torch.Tensor, torch.Tensor]] = deque()
+        # What the policy has not been told yet; touched by whoever calls it alone.
+        self._untold: deque[Callable[[], None]] = deque()
 
     @abstractmethod
     def submit(self, ticket: int, request: ChunkRequest) -> None:
         """Ask for chunks."""
 
-    @abstractmethod
     def begin_episodes(self, env_ids: torch.Tensor, episode_ids: torch.Tensor) -> None:
         """Tell the policy, after what has been submitted so far, that rows begin new episodes.
 
         If that fails, it is tried again before the next inference, whose failure it is then.
         """
+        self._tell_next(lambda: self._policy.reset(env_ids, episode_ids), ())
+
+    def observe(self, obs: Obs, active_mask: torch.Tensor) -> None:
+        """Tell the policy likewise what rows see after a step."""
+        policy = self._policy
+        assert isinstance(policy, ObservingPolicy)
+        self._tell_next(lambda: policy.observe(obs, active_mask), (*obs.values(), active_mask))
+
+    @abstractmethod
+    def _tell_next(self, call: Callable[[], None], tensors: Sequence[torch.Tensor]) -> None:
+        """Make a call that returns nothing, in its turn; it reads these tensors."""
 
     @abstractmethod
     def finished(self) -> list[FinishedRequest]:
@@ -84,7 +95,7 @@ class Inference(ABC):
 
     def _tell(self) -> None:
         while self._untold:
-            self._policy.reset(*self._untold[0])
+            self._untold[0]()
             self._untold.popleft()
 
     def _ask(self, request: ChunkRequest) -> ChunkResult:
@@ -137,9 +148,8 @@ class InlineInference(Inference):
         )
         self._finished.append(finished)
 
-    def begin_episodes(self, env_ids: torch.Tensor, episode_ids: torch.Tensor) -> None:
-        """Tell the policy."""
-        self._untold.append((env_ids, episode_ids))
+    def _tell_next(self, call: Callable[[], None], tensors: Sequence[torch.Tensor]) -> None:
+        self._untold.append(call)
         with contextlib.suppress(Exception):  # the step that was made is not to be lost for it
             self._tell()
 
@@ -189,17 +199,13 @@ class WorkerInference(Inference):
     def submit(self, ticket: int, request: ChunkRequest) -> None:
         """Have the thread infer."""
         submitted_s = self._clock()
-        ready: torch.cuda.Event | None = None
-        if self._stream is not None:
-            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            ready.record(torch.cuda.current_stream(self._stream.device))
+        tensors = list(request.obs.values())
+        if request.prefix is not None:
+            tensors.append(request.prefix)
+        take_over = self._hand_over(tensors)
 
         def ask(request: ChunkRequest) -> ChunkResult:
-            if self._stream is not None and ready is not None:
-                self._stream.wait_event(ready)
-                for tensor in (*request.obs.values(), request.prefix):
-                    if tensor is not None and tensor.is_cuda:
-                        tensor.record_stream(self._stream)
+            take_over()
             return self._ask(request)
 
         def job() -> None:
@@ -211,15 +217,32 @@ class WorkerInference(Inference):
 
         self._jobs.put(job)
 
-    def begin_episodes(self, env_ids: torch.Tensor, episode_ids: torch.Tensor) -> None:
-        """Have the thread tell the policy."""
+    def _tell_next(self, call: Callable[[], None], tensors: Sequence[torch.Tensor]) -> None:
+        take_over = self._hand_over(tensors)
 
         def job() -> None:
-            self._untold.append((env_ids, episode_ids))
+            take_over()
+            self._untold.append(call)
             with contextlib.suppress(BaseException):
                 self._tell()
 
         self._jobs.put(job)
+
+    def _hand_over(self, tensors: Sequence[torch.Tensor]) -> Callable[[], None]:
+        """What the thread calls before it reads tensors that this thread's stream makes."""
+        stream = self._stream
+        if stream is None:
+            return lambda: None
+        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ready.record(torch.cuda.current_stream(stream.device))
+
+        def take_over() -> None:
+            stream.wait_event(ready)
+            for tensor in tensors:
+                if tensor.is_cuda:
+                    tensor.record_stream(stream)
+
+        return take_over
 
     def finished(self) -> list[FinishedRequest]:
         """What the thread has ended by now."""

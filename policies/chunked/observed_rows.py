@@ -54,6 +54,11 @@ class ObservedRows:
         """What rows, int64 ``[k]``, see now; new tensors."""
         return _rows_of(self._obs, self._keys, rows)
 
+    def all_rows(self) -> Obs:
+        """What all rows see now, ``[N, ...]``; new tensors."""
+        keys = list(self._obs) if self._keys is None else self._keys
+        return {key: self._obs[key].clone() for key in keys}
+
     def kept(self, rows: np.ndarray) -> Obs:
         """What was kept of rows, int64 ``[k]``; new tensors."""
         return _rows_of(self._kept, self._keys, rows)

@@ -25,6 +25,8 @@ class ChunkSpec:
         uses_instructions: whether it reads ``ChunkRequest.instructions``.
         uses_prefix: whether it continues the actions that are still to be executed while it infers
             (real-time chunking, arXiv 2506.07339), which it then gets as ``ChunkRequest.prefix``.
+        uses_history: whether it looks at several observations of a row, and is therefore to be told
+            of every step (see :class:`ObservingPolicy`).
         reproducible: whether its actions are a function of a row's observation and seed alone: not
             of the other rows of a batch, the batch's size, or what was asked before.
     """
@@ -35,6 +37,7 @@ class ChunkSpec:
     max_batch: int | None = None
     uses_instructions: bool = False
     uses_prefix: bool = False
+    uses_history: bool = False
     reproducible: bool = True
 
     def __post_init__(self) -> None:
@@ -146,5 +149,21 @@ class ChunkedPolicy(Protocol):
         Args:
             env_ids: rows, int64 ``[k]`` on the CPU.
             episode_ids: the number of each one's new episode, int64 ``[k]`` on the CPU.
+        """
+        ...
+
+
+@runtime_checkable
+class ObservingPolicy(ChunkedPolicy, Protocol):
+    """A chunked policy that keeps a history of what each row saw; its spec has ``uses_history``."""
+
+    def observe(self, obs: Obs, active_mask: torch.Tensor) -> None:
+        """What rows see after a step; called after :meth:`reset` for rows whose episode ended.
+
+        Rows see their first observation of an episode when they are inferred from it.
+
+        Args:
+            obs: of all rows, the groups of ``spec.obs_keys``, each ``[N, ...]``.
+            active_mask: rows that advanced, bool ``[N]`` on the observations' device.
         """
         ...

@@ -19,6 +19,7 @@ from holdstep.errors import ClosedEnvError, ConfigError, ResetNeededError, Suspe
 from holdstep.policies.chunked.action_source import ActionSource
 from holdstep.policies.chunked.chunk_desk import ChunkDesk
 from holdstep.policies.chunked.row_holder import RowHolder
+from holdstep.policies.chunked.run_trace import RunTrace
 from holdstep.policies.chunked.runner_checks import (
     check_numbers,
     check_policy,
@@ -151,7 +152,8 @@ class ChunkRunner:
         self._begun_s: float | None = None
         self._closed = False
         with ExitStack() as resources:  # closed here if anything below is refused
-            self._timeline = _timeline(timeline, self, clock, resources)
+            writer = _timeline(timeline, self, clock, resources)
+            self._trace = None if writer is None else RunTrace(writer, env.num_envs)
             self._desk = ChunkDesk(
                 env,
                 policy,
@@ -160,7 +162,7 @@ class ChunkRunner:
                 execute=execute,
                 seed=seed,
                 counters=self._counters,
-                timeline=self._timeline,
+                timeline=writer,
                 timeout_s=timeout_s,
                 clock=clock,
             )
@@ -201,6 +203,8 @@ class ChunkRunner:
         self.scheduler.start(num_envs=self._num_envs, execute=self.execute)
         self._counters.__init__()  # type: ignore[misc]
         self._desk.start(obs)
+        if self._trace is not None:
+            self._trace.begin_episodes(np.arange(self._num_envs))
         self._begun_s = self._clock()
         return obs, info
 
@@ -226,7 +230,19 @@ class ChunkRunner:
         obs, reward, terminated, truncated, info = self.env.step(actions)
         ended_ids = np.flatnonzero((terminated | truncated).cpu().numpy())
         end_s = self._clock()
-        self._count(active, begin_s, end_s)
+        ages = self._source.ages(self._ledger.row_steps)
+        self._count(active, ages, end_s - begin_s)
+        if self._trace is not None:
+            self._trace.step(
+                active,
+                begin_s=begin_s,
+                end_s=end_s,
+                ages=ages,
+                parked_mask=self._parked,
+                reward=reward,
+                ended_ids=ended_ids,
+                episode_ids=self._ledger.episode_ids,
+            )
         self._source.advance(active)
         self._desk.advance(active, obs, ended_ids, duration_s=end_s - begin_s)
         return RunnerStep(
@@ -274,6 +290,8 @@ class ChunkRunner:
         obs, info = self.env.reset(seed=seed, options={"env_ids": ids})
         if len(rows):
             self._desk.begin_episodes(rows, obs)
+            if self._trace is not None:
+                self._trace.begin_episodes(rows)
         return obs, info
 
     def set_instructions(self, env_ids: EnvIds, instructions: str | Sequence[str]) -> None:
@@ -372,22 +390,13 @@ class ChunkRunner:
         waiting = self._ledger.live_mask & ~active
         return set(np.flatnonzero(waiting | self._parked).tolist())
 
-    def _count(self, active: np.ndarray, begin_s: float, end_s: float) -> None:
-        ages = self._source.ages(self._ledger.row_steps)
+    def _count(self, active: np.ndarray, ages: np.ndarray, duration_s: float) -> None:
         counted, num_active = self._counters, int(np.count_nonzero(active))
         counted.env_steps += num_active
         counted.waiting_steps += int(np.count_nonzero(self._ledger.live_mask)) - num_active
         counted.staleness_sum += int(ages[active].sum())
         counted.max_staleness_ticks = max(counted.max_staleness_ticks, int(ages[active].max()))
-        counted.step_s += end_s - begin_s
-        if self._timeline is not None:
-            self._timeline.tick(
-                active,
-                begin_s=begin_s,
-                end_s=end_s,
-                staleness_ticks=ages,
-                parked_mask=self._parked if self._parked.any() else None,
-            )
+        counted.step_s += duration_s
 
     def _rows(self, env_ids: EnvIds) -> np.ndarray:
         ids = canonical_env_ids(env_ids, num_envs=self._num_envs, device=torch.device("cpu"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from holdstep.envs.contract import TorchVectorEnv
 from holdstep.errors import ConfigError
-from holdstep.policies.chunked.protocol import ChunkedPolicy
+from holdstep.policies.chunked.protocol import ChunkedPolicy, ObservingPolicy
 from holdstep.policies.chunked.schedulers.base import Scheduler
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ def check_policy(policy: Any, env: Any) -> None:
         raise ConfigError(
             "policy must have a spec, infer(request) and reset(env_ids, episode_ids), see "
             f"holdstep.policies.ChunkedPolicy; got {policy!r}."
+        )
+    if policy.spec.uses_history and not isinstance(policy, ObservingPolicy):
+        raise ConfigError(
+            "The policy's spec says uses_history=True, but it has no observe(obs, active_mask), "
+            "see holdstep.policies.ObservingPolicy."
         )
     shape = env.single_action_space.shape
     if shape != (policy.spec.action_dim,):
@@ -77,6 +82,11 @@ def checked_execute(
             f"execute must be from 1 to the chunk_length of {length} actions, got {execute!r}."
         )
     scheduler.check(execute=execute, chunk_length=length, uses_prefix=spec.uses_prefix)
+    if spec.uses_history and scheduler.max_lead > 0:
+        raise ConfigError(
+            f"The policy looks at the observations up to now, and {scheduler!r} asks it about an "
+            "earlier one. Use a scheduler without prefetching."
+        )
     if ensemble is not None and scheduler.max_lead > 0:
         raise ConfigError(
             f"Temporal ensembling averages chunks that begin at their observation; {scheduler!r} "

@@ -90,7 +90,7 @@ def simulate(
                 raise ConfigError(f"{scheduler!r} asked for nobody while every row waits.")
             now_s = pending[0][0]
             continue
-        now_s += costs.step(num_active) * (costs.overlap_slowdown if pending else 1.0)
+        now_s += (costs.beside if pending else costs.step)(num_active)
         ledger.advance(active)
         if costs.ending_probability > 0:
             ended = active & (rng.random(num_envs) < costs.ending_probability)

@@ -98,6 +98,7 @@ class LeRobotPolicy:
             obs_keys=self._mapping.obs_keys,
             max_batch=max_batch if batching == "subset" else None,
             uses_instructions=uses_instructions,
+            uses_history=self._history is not None and frames == "ticks",
             uses_prefix=bool(getattr(getattr(config, "rtc_config", None), "enabled", False)),
             reproducible=self._batcher.independent and row_noise,
         )
@@ -150,7 +151,7 @@ class LeRobotPolicy:
         )
 
     def observe(self, obs: Obs, active_mask: torch.Tensor) -> None:
-        """What rows see after a step.
+        """What rows see after a step; :class:`~holdstep.policies.ChunkRunner` tells it.
 
         Needed after each step if :attr:`num_frames` > 1; does nothing otherwise. For rows whose
         episode ended in the step, call :meth:`reset` first. Call it from the thread that calls

@@ -7,6 +7,8 @@ import pytest
 from tests.benchmarks import chunk_replay
 from tests.conftest import silenced
 
+pytestmark = pytest.mark.timing
+
 
 def ratios(env_id, **arguments):
     with silenced():

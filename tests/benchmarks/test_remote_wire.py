@@ -17,6 +17,8 @@ from tests.benchmarks.remote_wire import (
     turns,
 )
 
+pytestmark = pytest.mark.timing
+
 LIMIT = 2.0
 
 

@@ -9,6 +9,8 @@ from tests.conftest import silenced
 
 pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
 
+pytestmark = pytest.mark.timing
+
 LIMIT_PERCENT = 3.0
 
 

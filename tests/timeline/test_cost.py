@@ -8,6 +8,8 @@ import pytest
 
 from holdstep.timeline import TimelineWriter
 
+pytestmark = pytest.mark.timing
+
 NUM_TICKS = 400
 
 

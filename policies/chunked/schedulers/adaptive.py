@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,23 +39,21 @@ class _Trial:
 class Adaptive(Scheduler):
     """Runs as :class:`Cohort` unless it measures that something else is faster here.
 
-    It fits the duration of a step by the number of active rows and that of an inference by its
-    batch, and how much steps slow down while something is inferred; the first two cohorts, and one
-    now and then, are inferred in two parts to learn that. With these costs it simulates the
-    candidates from time to time, tries one that promises ``min_gain`` and does not slow steps down
-    by ``max_slowdown``, and keeps it if the gain is real. :meth:`explain` says what it found.
+    It fits the duration of a step by the number of active rows, alone and beside an inference, and
+    that of an inference by its batch; the first two cohorts, and one now and then, are inferred in
+    two parts to learn that. With these costs it simulates the candidates from time to time, tries
+    one that promises ``min_gain``, and keeps it if the gain is real. :meth:`explain` says what it
+    found.
 
     Every candidate leaves a row's actions as they are, so that the choice is a matter of speed
     alone; except prefetching, which is therefore only considered when it is given.
 
     Args:
         min_gain: promised throughput over that of the current scheduler.
-        max_slowdown: of a step, by inference beside it.
         prefetch: one more candidate; what a row does then depends on timing.
-        clock: time [s].
 
     Raises:
-        ConfigError: a gain or slowdown below 1.
+        ConfigError: a gain below 1.
     """
 
     overlaps = True
@@ -66,18 +62,13 @@ class Adaptive(Scheduler):
         self,
         *,
         min_gain: float = 1.03,
-        max_slowdown: float = 1.2,
         prefetch: Prefetch | None = None,
-        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        for name, value in (("min_gain", min_gain), ("max_slowdown", max_slowdown)):
-            if not value >= 1:
-                raise ConfigError(f"{name} must be at least 1, got {value!r}.")
+        if not min_gain >= 1:
+            raise ConfigError(f"min_gain must be at least 1, got {min_gain!r}.")
         self.min_gain = min_gain
-        self.max_slowdown = max_slowdown
         self.prefetch = prefetch
         self.determinism: Determinism = "exact" if prefetch is None else "timing"
-        self._clock = clock
         self.start(num_envs=1, execute=1)
 
     @property
@@ -139,14 +130,16 @@ class Adaptive(Scheduler):
             self._decide()
         return self._candidates[self._choice].select(rows)
 
-    def saw_step(self, *, num_active: int, duration_s: float, overlapped: bool) -> None:
+    def saw_step(
+        self, *, num_active: int, duration_s: float, waited_s: float, overlapped: bool
+    ) -> None:
         """Measure it."""
         self._meter.step(num_active, duration_s, overlapped=overlapped)
         if self._skip_row_steps > 0:
             self._skip_row_steps -= num_active
-            self._began_s = self._clock()
             return
         self._row_steps += num_active
+        self._spent_s += duration_s + waited_s
 
     def saw_inference(self, *, batch: int, duration_s: float) -> None:
         """Measure it."""
@@ -160,13 +153,12 @@ class Adaptive(Scheduler):
         """What it does, why, and the costs that it goes by."""
         if self._costs is None:
             return f"{self._choice}: {self._reason}"
-        costs, rows = self._costs, self._num_envs
+        costs, rows, half = self._costs, self._num_envs, max(self._num_envs // 2, 1)
         return (
             f"{self._choice}: {self._reason}. A step of {rows} rows takes "
-            f"{costs.step(rows) * 1e3:.1f} ms, of {max(rows // 2, 1)} rows "
-            f"{costs.step(max(rows // 2, 1)) * 1e3:.1f} ms; inference of b rows "
-            f"{costs.infer.fixed * 1e3:.1f} + {costs.infer.per_row * 1e3:.2f} b ms; steps beside "
-            f"it take {costs.overlap_slowdown:.2f} times as long"
+            f"{costs.step(rows) * 1e3:.1f} ms, of {half} rows {costs.step(half) * 1e3:.1f} ms, and "
+            f"{costs.beside(half) * 1e3:.1f} ms beside an inference; inference of b rows "
+            f"{costs.infer.fixed * 1e3:.1f} + {costs.infer.per_row * 1e3:.2f} b ms"
         )
 
     def _make_candidates(self) -> dict[str, Scheduler]:
@@ -191,11 +183,11 @@ class Adaptive(Scheduler):
     def _begin_period(self, *, skip_chunks: int = 0) -> None:
         self._row_steps = 0
         self._skip_row_steps = skip_chunks * self._num_envs * self._execute
-        self._began_s = self._clock()
+        self._spent_s = 0.0
 
     def _decide(self) -> None:
         """End a trial, or look for something to try."""
-        rate = self._row_steps / max(self._clock() - self._began_s, 1e-9)
+        rate = self._row_steps / max(self._spent_s, 1e-9)
         if self._trial is not None:
             self._end_trial(self._trial, rate)
         else:
@@ -227,8 +219,6 @@ class Adaptive(Scheduler):
         self._reason = f"{rate:.0f} env-steps/s, " + (
             f"others promise {promised[best]:.0f} at most" if others else "nothing else is left"
         )
-        if costs.overlap_slowdown >= self.max_slowdown:
-            self._reason += f" (inference slows steps down by {costs.overlap_slowdown:.2f})"
         self._begin_period()
 
     def _end_trial(self, trial: _Trial, rate: float) -> None:
@@ -245,10 +235,8 @@ class Adaptive(Scheduler):
         self._begin_period(skip_chunks=_CHUNKS_BEFORE_A_TRIAL_COUNTS)
 
     def _may_try(self, name: str, costs: Costs) -> bool:
-        """Whether it is another one, does no harm, and has not failed at about these costs."""
-        if name == self._choice or (
-            self._candidates[name].overlaps and costs.overlap_slowdown >= self.max_slowdown
-        ):
+        """Whether it is another one, and has not failed at about these costs."""
+        if name == self._choice:
             return False
         failed = self._rejected.get(name)
         return failed is None or not costs.is_near(failed, 0.2, rows=self._num_envs)

@@ -83,12 +83,15 @@ class Scheduler(ABC):
     def select(self, rows: RowsView) -> np.ndarray:
         """Rows to ask for now, int64 ``[k]``, all of ``rows.wanting_mask``; empty for nobody."""
 
-    def saw_step(self, *, num_active: int, duration_s: float, overlapped: bool) -> None:  # noqa: B027
+    def saw_step(  # noqa: B027
+        self, *, num_active: int, duration_s: float, waited_s: float, overlapped: bool
+    ) -> None:
         """A step was made.
 
         Args:
             num_active: rows that advanced.
             duration_s: how long it took, holding rows included [s].
+            waited_s: how long there was nothing to step before it [s].
             overlapped: something was being inferred meanwhile.
         """
 

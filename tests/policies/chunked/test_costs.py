@@ -84,7 +84,8 @@ def test_nothing_is_known_before_there_is_something_of_each_kind():
     assert meter.costs() is None
     meter.inference(4, 0.2)
     costs = meter.costs()
-    assert costs == Costs(step=Line(fixed=0.01, per_row=0.0), infer=Line(fixed=0.2, per_row=0.0))
+    step, infer = Line(fixed=0.01, per_row=0.0), Line(fixed=0.2, per_row=0.0)
+    assert costs == Costs(step=step, beside=step, infer=infer)
 
 
 def test_steps_beside_an_inference_are_another_thing():
@@ -93,21 +94,14 @@ def test_steps_beside_an_inference_are_another_thing():
         meter.step(4, 0.010, overlapped=False)
         meter.step(4, 0.013, overlapped=True)
     assert meter.costs().step(4) == pytest.approx(0.010)
-    assert meter.costs().overlap_slowdown == pytest.approx(1.3)
+    assert meter.costs().beside(4) == pytest.approx(0.013)
 
 
 def test_where_all_steps_overlap_there_is_nothing_to_compare_with():
     meter = filled()
     meter.step(4, 0.013, overlapped=True)
     assert meter.costs().step(4) == pytest.approx(0.013)
-    assert meter.costs().overlap_slowdown == 1.0
-
-
-def test_a_faster_step_beside_an_inference_is_chance():
-    meter = filled()
-    meter.step(4, 0.010, overlapped=False)
-    meter.step(4, 0.009, overlapped=True)
-    assert meter.costs().overlap_slowdown == 1.0
+    assert meter.costs().beside(4) == pytest.approx(0.013)
 
 
 def test_the_latest_measurements_count():

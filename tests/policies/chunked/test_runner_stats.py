@@ -130,6 +130,10 @@ class Writer:
     def inference(self, env_ids, *, submitted_s, begin_s, end_s, error):
         self.events.append(("inference", env_ids, error, submitted_s, begin_s, end_s))
 
+    def episode(self, env_id, episode_id, *, begin_tick, end_tick, episode_return):
+        assert isinstance(episode_return, float)
+        self.events.append(("episode", env_id, episode_id, begin_tick, end_tick))
+
 
 def test_what_a_timeline_is_told_and_when():
     writer, clock = Writer(), Seconds()
@@ -150,6 +154,7 @@ def test_what_a_timeline_is_told_and_when():
     assert [event[:4] if event[0] == "tick" else event[:3] for event in writer.events] == [
         ("inference", [0, 1], None),
         ("tick", [True, True], [0, 0], None),
+        ("episode", 0, 0),
         ("inference", [0], "once"),
         ("inference", [0], None),
         ("tick", [True, True], [0, 1], None),

@@ -15,8 +15,8 @@ def costs_of(step, infer, *, slowdown=1.0, episode=150):
     lines = [Line(fixed=fixed / 1e3, per_row=row / 1e3) for fixed, row in (step, infer)]
     return Costs(
         step=lines[0],
+        beside=Line(fixed=lines[0].fixed * slowdown, per_row=lines[0].per_row * slowdown),
         infer=lines[1],
-        overlap_slowdown=slowdown,
         ending_probability=1 / episode if episode else 0.0,
     )
 
@@ -34,6 +34,7 @@ class World:
     noise: float = 0.0
     seed: int = 0
     now_s: float = 0.0
+    stepped_at_s: float = 0.0
     row_steps: int = 0
     choices: list = field(default_factory=list)
 
@@ -43,9 +44,6 @@ class World:
         self.pending = []
         self.free_at_s = 0.0
         self.ticket = 0
-
-    def clock(self):
-        return self.now_s
 
     def start(self, scheduler):
         scheduler.start(num_envs=self.num_envs, execute=self.execute)
@@ -75,12 +73,16 @@ class World:
             self._hand_out(scheduler)
             self._ask(scheduler)
         overlapped, num_active = bool(self.pending), int(active.sum())
-        slowdown = self.costs.overlap_slowdown if overlapped else 1.0
-        duration_s = self._noisy(self.costs.step(num_active) * slowdown)
+        step = self.costs.beside if overlapped else self.costs.step
+        duration_s = self._noisy(step(num_active))
+        waited_s = self.now_s - self.stepped_at_s
         self.now_s += duration_s
+        self.stepped_at_s = self.now_s
         self.row_steps += num_active
         self.ledger.advance(active)
-        scheduler.saw_step(num_active=num_active, duration_s=duration_s, overlapped=overlapped)
+        scheduler.saw_step(
+            num_active=num_active, duration_s=duration_s, waited_s=waited_s, overlapped=overlapped
+        )
         ended = active & (self.rng.random(self.num_envs) < self.costs.ending_probability)
         if ended.any():
             self.ledger.begin_episodes(np.flatnonzero(ended))

@@ -23,6 +23,7 @@ from holdstep.policies.remote import (
     OpenPiMapping,
     OpenPiPolicy,
     OpenPiServer,
+    serving,
 )
 from tests.policies.remote import strangers
 from tests.policies.remote.peers import (
@@ -200,21 +201,39 @@ def test_instructions_that_are_missing_are_an_error(protocol):
         policy.infer(request_of(2))
 
 
+class Moody(SeededPolicy):
+    """Fails once, with this text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text = text
+
+    def infer(self, request):
+        if len(self.batches) == 0:
+            self.batches.append(request)
+            raise RuntimeError(self.text)
+        return super().infer(request)
+
+
 @protocols
 def test_an_error_of_the_policy_reaches_the_client_and_the_server_goes_on(protocol, caplog):
-    class Moody(SeededPolicy):
-        def infer(self, request):
-            if len(self.batches) == 0:
-                self.batches.append(request)
-                raise RuntimeError("out of \ud800 memory")
-            return super().infer(request)
-
-    with connected(protocol, Moody()) as (_, policy):
-        with pytest.raises(RemoteRejectedError, match=r"RuntimeError: out of . memory"):
+    with connected(protocol, Moody("out of memory")) as (_, policy):
+        with pytest.raises(RemoteRejectedError, match=r"RuntimeError: out of memory"):
             policy.infer(request_of(2))
         assert policy.infer(request_of(2)).actions.shape == (2, L, A)
     assert "A request failed" in caplog.text
     assert "Traceback" in caplog.text
+
+
+@protocols
+def test_an_error_that_is_no_utf_8_reaches_the_client_too(protocol, monkeypatch):
+    # Test runners can't report such a log either.
+    monkeypatch.setattr(serving.logger, "disabled", True)
+    with (
+        connected(protocol, Moody("out of \ud800 memory")) as (_, policy),
+        pytest.raises(RemoteRejectedError, match=r"RuntimeError: out of . memory"),
+    ):
+        policy.infer(request_of(2))
 
 
 @protocols
