@@ -5,7 +5,8 @@
 
 What is simulated is real physics (MuJoCo-Warp, by mjlab) in 64 rows at once. rsl_rl's PPO, with the
 configuration that mjlab registers for the task, sees a vector env like any other. In the end one
-row is suspended for a while, as if it waited for something, and drawn beside one that goes on.
+row is suspended for a while, as if it waited for something, and drawn beside one that goes on; and
+the policy is run as a slow one that decides on eight steps at once, under two schedulers.
 """
 
 from __future__ import annotations
@@ -25,9 +26,19 @@ from rich.table import Table
 from holdstep.cli.quiet import quiet_simulators
 from holdstep.cli.train import train_with_progress
 from holdstep.envs import RslRlVecEnv, check_vector_env, make
-from holdstep.policies import RslRlPolicy, play_first_episodes
+from holdstep.policies import (
+    AnyTrigger,
+    ChunkRequest,
+    ChunkResult,
+    ChunkRunner,
+    ChunkSpec,
+    Cohort,
+    RslRlPolicy,
+    play_first_episodes,
+)
 from holdstep.policies.rsl_rl import TrainingSettings
 from holdstep.policies.rsl_rl.plots import plot_reward_curve, plot_suspended_row
+from holdstep.timeline import draw_png, read_timeline
 from holdstep.wrappers import SuspendOnWait
 
 if TYPE_CHECKING:
@@ -95,10 +106,12 @@ def main(arguments: Arguments) -> Path:
             check_vector_env(env, num_steps=20)
             # 4. One row stands still for a while, as if it waited for something.
             suspended_row, stood_still = play_with_a_suspended_row(env, policy, result.run_dir)
+            # 5. The same policy as a slow one, which is asked for chunks of actions.
+            chunks_per_s, timeline = play_in_chunks(env, policy, result.run_dir)
     finally:
         env.close()
 
-    # 5. Report.
+    # 6. Report.
     trained_steps = sum(i.num_steps for i in result.iterations)
     trained_s = sum(i.collect_s + i.learn_s for i in result.iterations)
     report = {
@@ -116,6 +129,8 @@ def main(arguments: Arguments) -> Path:
         "reward_curve": str(plot_reward_curve(result.run_dir)),
         "suspended_row": str(suspended_row),
         "stood_still": stood_still,
+        "chunked_env_steps_per_s": chunks_per_s,
+        "timeline": str(timeline),
     }
     file = result.run_dir.path / "report.json"
     file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -154,6 +169,46 @@ def play_with_a_suspended_row(
     stood_still = torch.equal(row[4:44], row[3].expand_as(row[4:44]))
     file = plot_suspended_row(run_dir, torch.stack(seen), torch.stack(active), row=0, other=1)
     return file, stood_still
+
+
+class SlowPolicy:
+    """The trained policy, if an inference took 100 ms and decided on eight steps."""
+
+    def __init__(self, policy: RslRlPolicy, action_dim: int) -> None:
+        self.spec = ChunkSpec(chunk_length=8, action_dim=action_dim)
+        self._policy = policy
+
+    def infer(self, request: ChunkRequest) -> ChunkResult:
+        """One action per row, held for eight steps."""
+        time.sleep(0.1)
+        return ChunkResult(actions=self._policy(request.obs)[:, None].expand(-1, 8, -1))
+
+    def reset(self, env_ids: torch.Tensor, episode_ids: torch.Tensor) -> None:
+        """Nothing is remembered."""
+
+
+def play_in_chunks(
+    env: TorchVectorEnv, policy: RslRlPolicy, run_dir: RunDir
+) -> tuple[dict[str, int], Path]:
+    """Run the policy in chunks, while episodes end at different times, and draw what rows did.
+
+    Returns:
+        Env-steps per second by scheduler, and the path of the plot of the second one.
+    """
+    policy.reset(None)
+    slow = SlowPolicy(policy, env.action_space.shape[1])
+    per_s = {}
+    trace = run_dir.path / "timeline.jsonl"
+    suspending = SuspendOnWait(env)
+    for scheduler in (AnyTrigger(), Cohort()):  # what loops usually do, and what they could
+        with ChunkRunner(suspending, slow, scheduler, timeline=trace) as runner:
+            runner.reset(seed=3)
+            limit = env.max_episode_length or 1000
+            env.episode_length_buf = limit - 1 - 3 * torch.arange(env.num_envs) % limit
+            for _ in range(64):
+                runner.step()
+            per_s[type(scheduler).__name__] = round(runner.stats().env_steps_per_s)
+    return per_s, draw_png(read_timeline(trace), trace.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,7 @@ from holdstep.errors import ConfigError, PolicyError, PolicyTimeoutError
 from holdstep.policies.chunked.handover import Handover
 from holdstep.policies.chunked.inference import InlineInference, WorkerInference
 from holdstep.policies.chunked.ledger import ChunkLedger
-from holdstep.policies.chunked.observed_rows import ObservedRows
-from holdstep.policies.chunked.protocol import ChunkRequest
-from holdstep.policies.chunked.seeds import chunk_seeds
+from holdstep.policies.chunked.request_maker import RequestMaker
 from holdstep.wrappers.waits import shortened
 
 if TYPE_CHECKING:
@@ -59,6 +57,10 @@ class ChunkDesk:
         timeline: where inferences are traced, if anywhere.
         timeout_s: the longest wait for inference [s].
         clock: time [s].
+
+    Attributes:
+        ledger: the books.
+        requests: what the policy is asked.
     """
 
     def __init__(
@@ -77,7 +79,6 @@ class ChunkDesk:
     ) -> None:
         self._scheduler = scheduler
         self._source = source
-        self._seed = seed
         self._counters = counters
         self._timeline = timeline
         self._timeout_s = timeout_s
@@ -90,16 +91,9 @@ class ChunkDesk:
         )
         self._device = env.device
         self._uses_history = policy.spec.uses_history
-        self._observed = ObservedRows(policy.spec.obs_keys)
-        self._observed_at = np.zeros(env.num_envs, dtype=np.int64)
-        self._instructions: list[str] = (
-            [] if not policy.spec.uses_instructions else ([""] * env.num_envs)
+        self.requests = RequestMaker(
+            env, policy.spec, self.ledger, source, seed=seed, max_lead=scheduler.max_lead
         )
-        self._names = np.full(env.num_envs, -1, dtype=np.int64)
-        lead = scheduler.max_lead
-        with torch.inference_mode(False):  # written to in any mode
-            shape = (env.num_envs, lead, policy.spec.action_dim)
-            self._prefixes = torch.zeros(shape, device=env.device)
         self._waited_before_s = 0.0
         self._tickets = 0
         self._asked: dict[int, _Asked] = {}
@@ -110,13 +104,13 @@ class ChunkDesk:
         self.ledger.clear()
         self.ledger.num_late = self.ledger.num_dropped_actions = 0
         self._begin(np.arange(self.ledger.num_envs))
-        self._observed.update(obs)
+        self.requests.update(obs)
 
     def begin_episodes(self, rows: np.ndarray, obs: Obs) -> None:
         """Rows, int64 ``[k]``, were reset."""
         self.ledger.begin_episodes(rows)
         self._begin(rows)
-        self._observed.update(obs)
+        self.requests.update(obs)
 
     def advance(
         self, active_mask: np.ndarray, obs: Obs, ended_ids: np.ndarray, *, duration_s: float
@@ -130,7 +124,7 @@ class ChunkDesk:
             duration_s: how long it took [s].
         """
         self.ledger.advance(active_mask)
-        self._observed.update(obs)
+        self.requests.update(obs)
         self._scheduler.saw_step(
             num_active=int(np.count_nonzero(active_mask)),
             duration_s=duration_s,
@@ -145,7 +139,7 @@ class ChunkDesk:
             self._scheduler.saw_episodes_end(len(ended_ids))
         if self._uses_history:
             self._inference.observe(
-                self._observed.all_rows(), torch.from_numpy(active_mask).to(self._device)
+                self.requests.all_rows(), torch.from_numpy(active_mask).to(self._device)
             )
 
     def supply(self) -> None:
@@ -177,23 +171,12 @@ class ChunkDesk:
         finally:
             self._counters.waited_s += self._clock() - begin_s
 
-    def set_instructions(self, rows: np.ndarray, texts: Sequence[str]) -> None:
-        """From their next chunk on, rows, int64 ``[k]``, are to do this."""
-        if not self._instructions:
-            self._instructions = [""] * self.ledger.num_envs
-        for row, text in zip(rows.tolist(), texts, strict=True):
-            self._instructions[row] = text
-
-    def name_episodes(self, rows: np.ndarray, numbers: np.ndarray) -> None:
-        """The current episodes of rows, int64 ``[k]``, draw noise by these numbers."""
-        self._names[rows] = numbers
-
     def close(self) -> None:
         """Stop inference."""
         self._inference.close()
 
     def _begin(self, rows: np.ndarray) -> None:
-        self._names[rows] = -1
+        self.requests.begin_episodes(rows)
         self._source.forget(rows)
         self._inference.begin_episodes(
             torch.from_numpy(rows.copy()), torch.from_numpy(self.ledger.episode_ids[rows])
@@ -201,20 +184,11 @@ class ChunkDesk:
 
     def _ask(self) -> None:
         self.ledger.handover = self._scheduler.handover
-        self._observe()
+        self.requests.observe()
         while len(rows := self._select()) > 0:
             self._submit(rows)
             self._hand_out(self._inference.finished())
-            self._observe()  # a chunk may have come that is used up soon
-
-    def _observe(self) -> None:
-        handover = self.ledger.handover
-        if handover.lead and len(rows := self.ledger.newly_wanting()):
-            self._observed.keep(rows)
-            self._observed_at[rows] = self.ledger.row_steps[rows]
-            if handover.with_prefix:
-                upcoming = self._source.upcoming(rows, handover.lead)
-                self._prefixes[torch.from_numpy(rows)] = upcoming
+            self.requests.observe()  # a chunk may have come that is used up soon
 
     def _select(self) -> np.ndarray:
         view = self.ledger.view()
@@ -231,48 +205,19 @@ class ChunkDesk:
         ledger, scheduler = self.ledger, self._scheduler
         ticket, self._tickets = self._tickets, self._tickets + 1
         everybody = np.flatnonzero(ledger.live_mask) if scheduler.infers_all else rows
-        early = ledger.handover.lead > 0
         self._asked[ticket] = _Asked(
             rows=rows,
             places=np.searchsorted(everybody, rows),
             handover=ledger.handover,
-            observed_at=(self._observed_at if early else ledger.row_steps)[rows],
+            observed_at=self.requests.observed_at(rows),
         )
         ledger.submit(rows, ticket)
         try:
-            self._inference.submit(ticket, self._request(everybody))
+            self._inference.submit(ticket, self.requests.request(everybody))
         except BaseException:  # an interrupt; nothing will come
             del self._asked[ticket]
             ledger.give_up(rows, ticket)
             raise
-
-    def _request(self, rows: np.ndarray) -> ChunkRequest:
-        ledger, handover = self.ledger, self.ledger.handover
-        episodes, chunks = ledger.episode_ids[rows], ledger.chunk_ids[rows]
-        named = self._names[rows] >= 0
-        prefix, lengths = None, None
-        left = ledger.left_when_observed(rows)
-        if handover.with_prefix:
-            prefix = self._prefixes[torch.from_numpy(rows)]
-            lengths = torch.from_numpy(left)
-        return ChunkRequest(
-            obs=self._observed.kept(rows) if handover.lead else self._observed.now(rows),
-            env_ids=torch.from_numpy(rows.copy()),  # the policy's own, like all that it gets
-            episode_ids=torch.from_numpy(episodes),
-            chunk_ids=torch.from_numpy(chunks),
-            seeds=torch.from_numpy(
-                chunk_seeds(
-                    self._seed,
-                    np.where(named, -1, rows),
-                    np.where(named, self._names[rows], episodes),
-                    chunks,
-                )
-            ),
-            instructions=[self._instructions[row] for row in rows] if self._instructions else (),
-            prefix=prefix,
-            prefix_lengths=lengths,
-            delays=torch.from_numpy(left.copy()) if handover.skip_elapsed else None,
-        )
 
     def _hand_out(self, finished: list[FinishedRequest]) -> None:
         error = None

@@ -313,7 +313,7 @@ class ChunkRunner:
                 f"instructions must be one text, or {len(rows)} of them; got {instructions!r}."
                 + (" The policy's spec asks for some." if not texts else "")
             )
-        self._desk.set_instructions(rows, texts)
+        self._desk.requests.set_instructions(rows, texts)
 
     def name_episodes(self, env_ids: EnvIds, numbers: Sequence[int]) -> None:
         """Draw the policy's noise in the rows' current episodes by number, not by row and episode.
@@ -329,7 +329,7 @@ class ChunkRunner:
             ConfigError: another number of numbers, or what is none.
         """
         rows = self._rows(env_ids)
-        self._desk.name_episodes(rows, checked_numbers(numbers, len(rows)))
+        self._desk.requests.name_episodes(rows, checked_numbers(numbers, len(rows)))
 
     def stats(self) -> RunnerStats:
         """What was done since the last reset."""

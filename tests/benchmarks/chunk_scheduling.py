@@ -4,7 +4,7 @@
 
 The policy's cost is calibrated: sleep stands for a policy on another device, matmul for one that
 competes for the processor. Each scheduler has an env of its own; they take turns in short windows,
-each round with a fresh measurement of the bound, so that the machine's other work hits all alike.
+with a measurement of the bound before and after each, so that the machine's other work hits both.
 Prints one JSON line per scheduler and setting.
 """
 
@@ -142,6 +142,7 @@ class Contestant:
     def __init__(self, name: str, policy: CalibratedPolicy, env: TorchVectorEnv) -> None:
         self.name = name
         self.rates: list[float] = []
+        self.ratios: list[float] = []
         self.shares: list[float] = []
         self.runner = ChunkRunner(env, policy, scheduler_named(name))
         self.runner.reset(seed=0)
@@ -200,13 +201,13 @@ def bound(env: TorchVectorEnv, policy: CalibratedPolicy) -> tuple[float, float, 
     """``N L / (L S + I(N))`` [1/s], S and I(N) [s], measured now."""
     actions = torch.zeros(env.num_envs, policy.spec.action_dim, device=env.device)
     steps, inferences = [], []
-    for _ in range(2 * policy.spec.chunk_length):
+    for _ in range(policy.spec.chunk_length):
         begin_s = time.perf_counter()
         env.step(actions)[2].any().item()  # waits for a GPU
         steps.append(time.perf_counter() - begin_s)
     ids = torch.arange(env.num_envs)
     request = ChunkRequest(obs={}, env_ids=ids, episode_ids=ids, chunk_ids=ids, seeds=ids)
-    for _ in range(3):
+    for _ in range(2):
         begin_s = time.perf_counter()
         policy.infer(request)
         inferences.append(time.perf_counter() - begin_s)
@@ -231,22 +232,19 @@ def measure(
         settle = arguments.settle_chunks if contestant.name == "Adaptive" else 1
         contestant.run_window(settle)
     bound(plain, policy)
-    bounds, steps, inferences = [], [], []
+    limits = [bound(plain, policy)]
     for _ in range(arguments.rounds):
-        before = bound(plain, policy)
         for contestant in contestants:
             # One is enough where every step takes the same, and long.
             chunks = 1 if contestant.name == "AnyTrigger" else arguments.chunks
             rate, share = contestant.run_window(chunks)
+            limits.append(bound(plain, policy))
             contestant.rates.append(rate)
+            contestant.ratios.append(rate / statistics.fmean(limit[0] for limit in limits[-2:]))
             contestant.shares.append(share)
-        after = bound(plain, policy)
-        bounds.append((before[0] + after[0]) / 2)
-        steps.append((before[1] + after[1]) / 2)
-        inferences.append((before[2] + after[2]) / 2)
+    bound_per_s, step_s, infer_s = map(statistics.median, zip(*limits, strict=True))
     lines = []
     for contestant in contestants:
-        ratios = [rate / limit for rate, limit in zip(contestant.rates, bounds, strict=True)]
         scheduler = contestant.runner.scheduler
         lines.append(
             {
@@ -256,12 +254,12 @@ def measure(
                 "chunk_length": chunk_length,
                 "episode_steps": plain.max_episode_length,
                 "cost": COSTS[cost],
-                "step_ms": round(statistics.median(steps) * 1e3, 1),
-                "infer_ms": round(statistics.median(inferences) * 1e3),
-                "bound_per_s": round(statistics.median(bounds)),
+                "step_ms": round(step_s * 1e3, 1),
+                "infer_ms": round(infer_s * 1e3),
+                "bound_per_s": round(bound_per_s),
                 "scheduler": contestant.name,
                 "env_steps_per_s": round(statistics.median(contestant.rates)),
-                "of_bound": round(statistics.median(ratios), 3),
+                "of_bound": round(statistics.median(contestant.ratios), 3),
                 "waiting_percent": round(statistics.median(contestant.shares) * 100, 1),
                 "choice": scheduler.explain() if isinstance(scheduler, Adaptive) else "",
                 **machine(plain.device),

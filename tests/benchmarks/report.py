@@ -84,6 +84,71 @@ SECTIONS = {
             "added_us": "added [µs]",
         },
     ),
+    "chunk scheduling": (
+        "Who infers when",
+        "Useful env-steps per second of each scheduler of `ChunkRunner`, and their share of the "
+        "bound `N L / (L S + I)` that no synchronous scheduler can exceed (S and I measured before "
+        "and after each window; medians). Episodes end staggered. `Continuous` may exceed the "
+        "bound, since it infers while others are stepped.",
+        {
+            "task": "task",
+            "num_envs": "rows",
+            "chunk_length": "L",
+            "episode_steps": "episode [steps]",
+            "cost": "an inference of b rows",
+            "step_ms": "S [ms]",
+            "infer_ms": "I [ms]",
+            "bound_per_s": "bound [1/s]",
+            "scheduler": "scheduler",
+            "env_steps_per_s": "env-steps/s",
+            "of_bound": "of the bound",
+            "waiting_percent": "waiting [%]",
+        },
+    ),
+    "chunks": (
+        "What a chunk as one action costs",
+        "What `ActionChunkReplay` adds to each step of the env inside, without a row that ends and "
+        "with one in every step.",
+        {
+            "task": "task",
+            "num_envs": "rows",
+            "chunk_length": "L",
+            "what": "when",
+            "tick_us": "step inside [µs]",
+            "added_us": "added [µs]",
+            "ratio": "ratio",
+        },
+    ),
+    "evaluation bias": (
+        "What success rate is read",
+        "A policy that truly succeeds in half of its episodes, early when it does. `evaluate` "
+        "counts the first episodes that start; the others are what loops usually count (means of "
+        "repeats).",
+        {
+            "what": "episodes that count",
+            "num_envs": "rows",
+            "episodes": "episodes",
+            "success_rate": "success rate",
+            "true_rate": "true rate",
+            "success_steps": "steps of a success",
+            "failure_steps": "of a failure",
+        },
+    ),
+    "lazy_rendering": (
+        "What images cost that nobody looks at",
+        "Steps with cameras, rendered in every step or when they are looked at; all kinds take "
+        "turns in one run.",
+        {
+            "task": "task",
+            "num_envs": "rows",
+            "images": "images",
+            "looked_at_every": "looked at every [steps]",
+            "eager_ms": "eager [ms]",
+            "lazy_ms": "lazy [ms]",
+            "ratio": "ratio",
+            "ratio_looked_at_each_tick": "ratio if looked at in each step",
+        },
+    ),
     "remote policies": (
         "What asking a policy over a wire costs",
         "One inference with two 224x224 cameras in each row, answered at once by a server in "

@@ -8,7 +8,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import overhead, per_env_random, remote_wire, report, suspension
+from tests.benchmarks import (
+    chunk_replay,
+    chunk_scheduling,
+    evaluation_bias,
+    lazy_rendering,
+    overhead,
+    per_env_random,
+    remote_wire,
+    report,
+    suspension,
+)
 
 CARTPOLE, GO1, G1 = (
     "Mjlab-Cartpole-Balance",
@@ -29,6 +39,10 @@ def main() -> None:
     )
     for task, rounds in ((CARTPOLE, 200), (G1, 40)):
         lines += per_env_random.main(per_env_random.Arguments(task=f"mjlab:{task}", rounds=rounds))
+    lines += chunk_scheduling.main(chunk_scheduling.Arguments())
+    lines += chunk_replay.main(chunk_replay.Arguments())
+    lines += evaluation_bias.main(evaluation_bias.Arguments())
+    lines += lazy_rendering.main(lazy_rendering.Arguments())
     lines += remote_wire.main(remote_wire.Arguments())
     file = report.DOCS / "benchmarks" / "cpu.jsonl"
     file.parent.mkdir(exist_ok=True)

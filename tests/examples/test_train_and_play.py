@@ -17,9 +17,11 @@ def report_of(tmp_path, *arguments):
     assert "reward curve" in done.stdout
     report = json.loads(next(tmp_path.glob("*/*/report.json")).read_text())
     assert Path(report["checkpoint"]).is_file()
-    for plot in ("reward_curve", "suspended_row"):
+    for plot in ("reward_curve", "suspended_row", "timeline"):
         assert Path(report[plot]).read_bytes().startswith(b"\x89PNG")
     assert report["stood_still"] is True
+    rates = report["chunked_env_steps_per_s"]
+    assert rates["Cohort"] > 1.5 * rates["AnyTrigger"]
     return report
 
 

@@ -124,8 +124,10 @@ def test_a_connection_that_was_lost_while_nothing_was_asked_is_no_fault(protocol
         port = running.port
         policy = client(protocol, port).thing
         assert answers_right(policy, asked())
+    time.sleep(0.3)  # until the client's system has heard of it
     with kind(SeededPolicy(), port=port):
         assert answers_right(policy, asked(seed=1))
+    time.sleep(0.3)
     with kind(SeededPolicy(), port=port) as running:
         policy.reset(torch.tensor([3]), torch.tensor([1]))
         assert running._served.policy.resets == [([3], [1])]
