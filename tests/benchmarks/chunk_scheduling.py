@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import tyro
@@ -57,7 +57,11 @@ class Arguments:
     """mjlab task."""
 
     device: str = "cpu"
-    """Where it is simulated. Rows that wait are left out of the physics on a CPU only."""
+    """Where it is simulated."""
+
+    level: Literal["exact", "skip"] = "exact"
+    """How rows are held: stepped and put back, or (on a CPU) left out of the physics, which saves
+    time where physics is expensive."""
 
     num_envs: tuple[int, ...] = (16, 64)
     """Rows."""
@@ -192,28 +196,28 @@ def make_env(num_envs: int, arguments: Arguments) -> SuspendOnWait:
             adapter.close()
             adapter = make(f"mjlab:{arguments.task}", **settings)
     adapter.final_obs_enabled = False
-    return SuspendOnWait(
-        adapter, level="skip" if adapter.device.type == "cpu" else "exact", rng="per_env"
-    )
+    return SuspendOnWait(adapter, level=arguments.level, rng="per_env")
 
 
 def bound(env: TorchVectorEnv, policy: CalibratedPolicy) -> tuple[float, float, float]:
-    """``N L / (L S + I(N))`` [1/s], S and I(N) [s], measured now."""
+    """``N L / (L S + I(N))`` [1/s], S and I(N) [s], measured now.
+
+    By making that very loop: an inference for all rows, then L steps of all, twice. Steps right
+    after a pause are slower than others, so S can't be measured without the inference.
+    """
+    length = policy.spec.chunk_length
     actions = torch.zeros(env.num_envs, policy.spec.action_dim, device=env.device)
-    steps, inferences = [], []
-    for _ in range(policy.spec.chunk_length):
-        begin_s = time.perf_counter()
-        env.step(actions)[2].any().item()  # waits for a GPU
-        steps.append(time.perf_counter() - begin_s)
     ids = torch.arange(env.num_envs)
     request = ChunkRequest(obs={}, env_ids=ids, episode_ids=ids, chunk_ids=ids, seeds=ids)
+    step_s = infer_s = 0.0
     for _ in range(2):
         begin_s = time.perf_counter()
         policy.infer(request)
-        inferences.append(time.perf_counter() - begin_s)
-    # The mean of the steps, since steps in which rows are reset are part of any run.
-    step_s, infer_s = statistics.fmean(steps), statistics.median(inferences)
-    length = policy.spec.chunk_length
+        inferred_s = time.perf_counter()
+        for _ in range(length):
+            env.step(actions)[2].any().item()  # waits for a GPU
+        infer_s += (inferred_s - begin_s) / 2
+        step_s += (time.perf_counter() - inferred_s) / (2 * length)
     return env.num_envs * length / (length * step_s + infer_s), step_s, infer_s
 
 
@@ -250,6 +254,7 @@ def measure(
             {
                 "benchmark": "chunk scheduling",
                 "task": arguments.task,
+                "level": arguments.level,
                 "num_envs": num_envs,
                 "chunk_length": chunk_length,
                 "episode_steps": plain.max_episode_length,

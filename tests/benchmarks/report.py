@@ -92,6 +92,7 @@ SECTIONS = {
         "bound, since it infers while others are stepped.",
         {
             "task": "task",
+            "level": "level",
             "num_envs": "rows",
             "chunk_length": "L",
             "episode_steps": "episode [steps]",
