@@ -142,7 +142,6 @@ SECTIONS = {
         {
             "task": "task",
             "num_envs": "rows",
-            "images": "images",
             "looked_at_every": "looked at every [steps]",
             "eager_ms": "eager [ms]",
             "lazy_ms": "lazy [ms]",

@@ -164,3 +164,60 @@ def test_ticks_that_nobody_told_it_of_are_noticed(diffusion, trajectory):
     policy.infer(request_of([1, 2], trajectory[1]))
     with pytest.raises(ConfigError, match=r"rows \[0\].*observe"):
         policy.infer(request_of([2, 0], trajectory[1], chunk_id=1))
+
+
+def test_through_a_runner_it_is_told_of_every_step(lerobot):
+    """With two observations per inference, and the same actions whatever the schedule."""
+    import numpy as np
+    from lerobot.configs.types import FeatureType, PolicyFeature
+    from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
+    from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
+
+    from holdstep.envs import make
+    from holdstep.policies import ChunkRunner, Cohort, Threshold
+    from holdstep.wrappers import SuspendOnWait
+
+    torch.manual_seed(0)
+    seen = "observation.environment_state"
+    config = DiffusionConfig(
+        input_features={
+            STATE: PolicyFeature(FeatureType.STATE, (6,)),
+            seen: PolicyFeature(FeatureType.ENV, (6,)),
+        },
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (2,))},
+        n_obs_steps=2,
+        horizon=8,
+        n_action_steps=EXECUTE,
+        down_dims=(16, 32),
+        n_groups=4,
+        diffusion_step_embed_dim=8,
+        num_train_timesteps=10,
+        num_inference_steps=2,
+        device="cpu",
+        push_to_hub=False,
+    )
+    network = DiffusionPolicy(config).eval()
+
+    def traces(scheduler):
+        policy = LeRobotPolicy(
+            network,
+            mapping={STATE: "policy", seen: "policy"},
+            num_envs=NUM_ENVS,
+            batching="rowwise",
+        )
+        assert policy.spec.uses_history
+        env = SuspendOnWait(
+            make("holdstep:PointMass", num_envs=NUM_ENVS, device="cpu", seed=0), rng="per_env"
+        )
+        rows = [[] for _ in range(NUM_ENVS)]
+        with ChunkRunner(env, policy, scheduler, execute=EXECUTE) as runner:
+            runner.reset(seed=0)
+            env.episode_length_buf = env.max_episode_length - torch.tensor([4, 9, 11, 30])
+            while min(map(len, rows)) < 15:
+                step = runner.step()
+                for row in np.flatnonzero(step.active_mask):
+                    rows[row].append(step.obs["policy"][row])
+        env.close()
+        return torch.stack([torch.stack(row[:15]) for row in rows])
+
+    assert torch.equal(traces(Cohort()), traces(Threshold(1)))
