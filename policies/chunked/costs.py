@@ -98,14 +98,22 @@ class CostMeter:
     Args:
         warm_up_steps: steps that are not counted.
         warm_up_inferences: inferences that are not counted.
+        warm_up_overlapped: steps beside an inference that are not counted.
     """
 
-    def __init__(self, *, warm_up_steps: int = 3, warm_up_inferences: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        warm_up_steps: int = 3,
+        warm_up_inferences: int = 1,
+        warm_up_overlapped: int = 0,
+    ) -> None:
         self._steps: deque[tuple[int, float]] = deque(maxlen=512)
         self._overlapped: deque[tuple[int, float]] = deque(maxlen=256)
         self._inferences: deque[tuple[int, float]] = deque(maxlen=64)
         self._skip_steps = warm_up_steps
         self._skip_inferences = warm_up_inferences
+        self._skip_overlapped = warm_up_overlapped
         self._row_steps = 0
         self._ends = 0
 
@@ -114,6 +122,9 @@ class CostMeter:
         self._row_steps += num_active
         if self._skip_steps > 0:
             self._skip_steps -= 1
+            return
+        if overlapped and self._skip_overlapped > 0:
+            self._skip_overlapped -= 1
             return
         (self._overlapped if overlapped else self._steps).append((num_active, duration_s))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PROBES = (4, 2)
 """The first cohorts are inferred in two parts, of which the first is this fraction of the rows."""
+_OVERLAPPED_STEPS_OF_SETTING_UP = 4
 _SIMULATED_CHUNKS = 16
 _CHUNKS_BETWEEN_PLANS = 16
 _CHUNKS_OF_A_TRIAL = 6
@@ -99,7 +100,8 @@ class Adaptive(Scheduler):
     def start(self, *, num_envs: int, execute: int) -> None:
         """Forget what was measured."""
         self._num_envs, self._execute = num_envs, execute
-        self._meter = CostMeter()
+        # The first steps in which rows are held set much up.
+        self._meter = CostMeter(warm_up_overlapped=_OVERLAPPED_STEPS_OF_SETTING_UP)
         self._candidates = self._make_candidates()
         for candidate in self._candidates.values():
             candidate.start(num_envs=num_envs, execute=execute)

@@ -132,3 +132,12 @@ def test_how_often_episodes_end():
         meter.step(8, 0.01, overlapped=False)
         meter.episodes_end(int((rng.random(8) < 1 / 150).sum()))
     assert meter.costs().ending_probability == pytest.approx(1 / 150, rel=0.15)
+
+
+def test_the_first_steps_beside_an_inference_may_be_left_out():
+    meter = CostMeter(warm_up_steps=0, warm_up_inferences=0, warm_up_overlapped=2)
+    meter.inference(4, 0.2)
+    for duration_s in (9.0, 9.0, 0.02):
+        meter.step(4, duration_s, overlapped=True)
+        meter.step(4, 0.01, overlapped=False)
+    assert meter.costs().beside(4) == pytest.approx(0.02)
