@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from holdstep.wrappers.base import VectorWrapper, find_wrapper
-from holdstep.wrappers.order import Stage
-
 if TYPE_CHECKING:
+    from holdstep.wrappers.base import VectorWrapper, find_wrapper
     from holdstep.wrappers.chunk import ActionChunkReplay
+    from holdstep.wrappers.order import Stage
     from holdstep.wrappers.record_timeline import RecordTimeline
     from holdstep.wrappers.suspend import SuspendOnWait
     from holdstep.wrappers.task_handle import EnvHandle
@@ -30,14 +29,18 @@ __all__ = [
     "run_per_env_async",
 ]
 
-# Imported when they are first asked for: nobody pays for a wrapper that is not used.
+# Imported when they are first asked for: nobody pays for a wrapper that is not used, and the
+# process that writes recordings starts without torch.
 _LAZY = {
     "ActionChunkReplay": "holdstep.wrappers.chunk",
     "EnvHandle": "holdstep.wrappers.task_handle",
     "EpisodeRecord": "holdstep.wrappers.task_results",
     "PerEnvResult": "holdstep.wrappers.task_results",
     "RecordTimeline": "holdstep.wrappers.record_timeline",
+    "Stage": "holdstep.wrappers.order",
     "SuspendOnWait": "holdstep.wrappers.suspend",
+    "VectorWrapper": "holdstep.wrappers.base",
+    "find_wrapper": "holdstep.wrappers.base",
     "run_per_env": "holdstep.wrappers.tasks",
     "run_per_env_async": "holdstep.wrappers.tasks",
 }

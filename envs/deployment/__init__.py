@@ -1,0 +1,1 @@
+"""Exported policies run without managers, on any host."""

@@ -1,0 +1,1 @@
+"""Observation terms, policy and action terms traced into one contract and one model."""

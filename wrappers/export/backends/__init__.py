@@ -1,0 +1,1 @@
+"""What turns a pure function into model files: torch, LEAPP."""

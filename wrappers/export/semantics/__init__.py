@@ -1,0 +1,1 @@
+"""What simulators' quantities mean: role, unit, frame, quaternion order, element names."""
