@@ -10,6 +10,31 @@ from holdstep.errors import CheckpointError
 from holdstep.extras import require
 
 _PROCESSORS = ("policy_preprocessor.json", "policy_postprocessor.json")
+# What neither runs code that a file names nor lets a repository bring its own: lerobot loads the
+# networks and tokenizers of the others with trust_remote_code, from wherever the file says.
+_POLICIES = frozenset({"act", "diffusion", "pi0", "pi05", "smolvla", "tdmpc", "vqbet", "xvla"})
+_STEPS = frozenset(
+    {
+        "device_processor",
+        "normalizer_processor",
+        "observation_processor",
+        "pi05_prepare_state_tokenizer_processor_step",
+        "pi0_new_line_processor",
+        "rename_observations_processor",
+        "smolvla_new_line_processor",
+        "to_batch_processor",
+        "to_batch_processor_action",
+        "to_batch_processor_complementary_data",
+        "to_batch_processor_observation",
+        "tokenizer_processor",
+        "unnormalizer_processor",
+        "xvla_add_domain_id",
+        "xvla_image_scale",
+        "xvla_image_to_float",
+        "xvla_imagenet_normalize",
+        "xvla_rotation_6d_to_axis_angle",
+    }
+)
 
 
 def load_pretrained(
@@ -17,8 +42,9 @@ def load_pretrained(
 ) -> tuple[Any, Any, Any]:
     """A policy and its pre- and postprocessor.
 
-    Only JSON and safetensors are read. lerobot's processor files can name any Python class, which
-    lerobot would import and call; such a file is refused.
+    Only JSON and safetensors are read. lerobot's files can name any Python class, which lerobot
+    would import and call, and models whose repositories bring code of their own. A file that asks
+    for more than the policies and processor steps that are known to do neither is refused.
 
     Args:
         path: a folder that lerobot's ``save_pretrained`` wrote, or a repository on the hub.
@@ -35,6 +61,8 @@ def load_pretrained(
     from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 
     folder = _local_folder(path, revision)
+    _check_files(folder)
+    _check_policy(folder)
     _check_processors(folder)
     config = PreTrainedConfig.from_pretrained(str(folder))
     if device is not None:
@@ -72,7 +100,7 @@ def _local_folder(path: str | Path, revision: str | None) -> Path:
     return Path(hub.snapshot_download(path, revision=revision, allow_patterns=patterns))
 
 
-def _check_processors(folder: Path) -> None:
+def _check_files(folder: Path) -> None:
     for name in ("config.json", "model.safetensors", *_PROCESSORS):
         if not (folder / name).is_file():
             raise CheckpointError(
@@ -80,15 +108,38 @@ def _check_processors(folder: Path) -> None:
                 "its own migration script (lerobot.processor.migrate_policy_normalization) makes "
                 "them."
             )
+
+
+def _check_policy(folder: Path) -> None:
+    path = folder / "config.json"
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no description of a policy.") from error
+    if not isinstance(kind, str) or kind not in _POLICIES:
+        raise CheckpointError(
+            f"{path} describes a policy of type {kind!r}; those that are known to run no code but "
+            f"lerobot's are {', '.join(sorted(_POLICIES))}. {_LOAD_IT_YOURSELF}"
+        )
+
+
+def _check_processors(folder: Path) -> None:
     for name in _PROCESSORS:
         try:
             steps = json.loads((folder / name).read_text(encoding="utf-8"))["steps"]
-            unregistered = [step.get("class") for step in steps if "registry_name" not in step]
+            # A step that has no registered name has a class, anywhere in Python's path.
+            names = [step.get("registry_name", step.get("class")) for step in steps]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{folder / name} is no description of a processor.") from error
-        if unregistered:
+        unknown = [step for step in names if not isinstance(step, str) or step not in _STEPS]
+        if unknown:
             raise CheckpointError(
-                f"{folder / name} would import and call {unregistered}, which may be any code. If "
-                "you trust it, load the policy and its processors with lerobot and pass them to "
-                "LeRobotPolicy(policy, preprocessor=..., postprocessor=...)."
+                f"{folder / name} would run {unknown}, which may be, or may load, any code. "
+                f"{_LOAD_IT_YOURSELF}"
             )
+
+
+_LOAD_IT_YOURSELF = (
+    "If you trust it, load the policy and its processors with lerobot and pass them to "
+    "LeRobotPolicy(policy, preprocessor=..., postprocessor=...)."
+)

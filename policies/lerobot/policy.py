@@ -211,7 +211,7 @@ class LeRobotPolicy:
         first = history.empty_mask(env_ids)
         history.append({key: value[first] for key, value in obs.items()}, env_ids[first.cpu()])
         frames = history.frames(env_ids)
-        differs = [(frames[key][:, -1] != obs[key]).flatten(1).any(dim=1) for key in obs]
+        differs = [_differs(frames[key][:, -1], obs[key]).flatten(1).any(dim=1) for key in obs]
         untold = torch.stack(differs).any(dim=0).cpu()
         if bool(untold.any()):
             raise ConfigError(
@@ -221,6 +221,11 @@ class LeRobotPolicy:
                 'step, or pass frames="inferences" if it infers at every tick.'
             )
         return frames
+
+
+def _differs(last: torch.Tensor, obs: torch.Tensor) -> torch.Tensor:
+    # NaN is not equal to itself; that a row has diverged is said elsewhere, and by its name.
+    return (last != obs) & ~(last.isnan() & obs.isnan())
 
 
 def _config_of(policy: Any) -> Any:

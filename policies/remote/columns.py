@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
 
 from holdstep.errors import ConfigError, nearest_names
@@ -82,6 +83,18 @@ def state_values(obs: Obs, source: Source, *, wire_key: object) -> torch.Tensor:
             )
         values = values[:, source.start : source.stop]
     return values.to(torch.float32)
+
+
+def from_wire(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array of a client's as a tensor, floats as float32.
+
+    NumPy's floats are float64 unless somebody says otherwise, and clients rarely do; no policy's
+    weights are.
+    """
+    tensor = torch.from_numpy(values)
+    if tensor.is_floating_point():
+        tensor = tensor.to(torch.float32)
+    return tensor.to(device)
 
 
 def assembled(parts: Iterable[tuple[Source, torch.Tensor]]) -> Obs:

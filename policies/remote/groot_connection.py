@@ -40,6 +40,7 @@ class GrootConnection:
     def __init__(self, host: str, port: int, *, limits: CallLimits, api_token: str | None) -> None:
         self._zmq = require("zmq", extra="groot", purpose="GrootPolicy")
         self._writer = groot_writer()
+        self._host = host
         self._address = tcp_address(host, port)
         self._limits = limits
         self._api_token = api_token
@@ -122,7 +123,9 @@ class GrootConnection:
             self._socket.linger = 0
             self._socket.immediate = True  # nothing is queued for a server that is not there
             self._socket.maxmsgsize = self._limits.max_message_bytes
-            self._socket.ipv6 = True
+            # Only for a literal address: with it, ZMQ takes a name's IPv6 address alone, and
+            # "localhost" would miss a server that listens on IPv4, as GR00T's does.
+            self._socket.ipv6 = ":" in self._host
             self._socket.reconnect_ivl = 50
             watched = zmq.EVENT_DISCONNECTED
             self._monitor = self._socket.get_monitor_socket(watched)

@@ -13,6 +13,7 @@ from holdstep.errors import ConfigError, MalformedMessageError
 from holdstep.policies.remote.columns import (
     Source,
     assembled,
+    from_wire,
     group_in,
     group_of,
     state_values,
@@ -161,7 +162,7 @@ def without_time(values: np.ndarray, device: torch.device) -> torch.Tensor:
     """A tensor without its second dimension, the history, where that is of one frame."""
     if values.ndim < 2:
         raise MalformedMessageError(f"a value of shape {values.shape}; expected (B, T, ...)")
-    return torch.from_numpy(values[:, 0] if values.shape[1] == 1 else values).to(device)
+    return from_wire(values[:, 0] if values.shape[1] == 1 else values, device)
 
 
 def language_of(observation: Mapping[str, Any]) -> Sequence[str]:

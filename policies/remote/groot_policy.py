@@ -105,7 +105,10 @@ class GrootPolicy:
             RemotePolicyError: there is no usable answer for every row; says which.
             ConfigError: the request lacks what the mapping sends.
         """
-        answers = [self._infer_part(part) for part in parts_of(request, self.spec.max_batch)]
+        # Without one part's answer none of the request's rows gets its chunk.
+        env_ids = request.env_ids.tolist()
+        parts = parts_of(request, self.spec.max_batch)
+        answers = [self._infer_part(part, env_ids) for part in parts]
         return result_of(answers, self.spec, device=device_of(request))
 
     def reset(self, env_ids: torch.Tensor, episode_ids: torch.Tensor) -> None:
@@ -143,7 +146,7 @@ class GrootPolicy:
         """Close the connection; may be called twice."""
         self._connection.close()
 
-    def _infer_part(self, part: ChunkRequest) -> Answer:
+    def _infer_part(self, part: ChunkRequest, env_ids: Sequence[int]) -> Answer:
         data = {"observation": self.mapping.observation(part), "options": {KEY: block_of(part)}}
 
         def once(left_s: float) -> Answer:
@@ -162,7 +165,7 @@ class GrootPolicy:
                     "GrootPolicy.modality_config() asks it.",
                 ) from error
 
-        return self._attempt("get_action", once, part.env_ids.tolist())
+        return self._attempt("get_action", once, env_ids)
 
     def _ask(self, name: str, data: object, env_ids: Sequence[int]) -> Any:
         return self._attempt(name, lambda left_s: self._call(name, data, left_s), env_ids)

@@ -2,8 +2,8 @@
 
 ``msgpack``'s own reader copies every byte string, which for a batch of images takes longer than the
 network. This one hands out views of what was received. Nothing is allocated for what is announced,
-only for what is there; depth and number of values are bounded, since an array of one-byte values
-takes eight times its bytes as a list.
+only for what is there; depth, number of values and length of strings are bounded, since an array of
+one-byte values takes eight times its bytes as a list, and a string up to four times its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from holdstep.errors import MalformedMessageError
 
 _MAX_DEPTH = 16
 _MAX_VALUES = 200_000
+MAX_STRING_BYTES = 1 << 20
 _NUMBERS = {
     0xCA: struct.Struct(">f"),
     0xCB: struct.Struct(">d"),
@@ -112,6 +113,9 @@ class _Reader:
         return part
 
     def _string(self, length: int) -> str:
+        # Python's strings take up to four times their bytes: one emoji is enough.
+        if length > MAX_STRING_BYTES:
+            raise MalformedMessageError(f"a string of {length} bytes; {MAX_STRING_BYTES} may be")
         try:
             return str(self._take(length), "utf-8")
         except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from holdstep.errors import ConfigError, MalformedMessageError
 from holdstep.policies.remote.columns import (
     Source,
     assembled,
+    from_wire,
     group_in,
     group_of,
     state_values,
@@ -132,10 +133,10 @@ class OpenPiMapping:
         """
         parts: list[tuple[Source, torch.Tensor]] = []
         for key, group in self.images.items():
-            images = torch.from_numpy(_get(observation, key)).to(device)[None]
+            images = from_wire(_get(observation, key), device)[None]
             parts.append((group, images.movedim(1, -1) if self.channels_first else images))
         for key, source in self.state.items():
-            parts.append((source, torch.from_numpy(_get(observation, key)).to(device)[None]))
+            parts.append((source, from_wire(_get(observation, key), device)[None]))
         return assembled(parts)
 
 
@@ -156,7 +157,7 @@ def obs_by_path(observation: Mapping[Any, Any], device: torch.device, prefix: st
     obs: Obs = {}
     for key, value in observation.items():
         if isinstance(value, np.ndarray):
-            obs[f"{prefix}{key}"] = torch.from_numpy(value).to(device)[None]
+            obs[f"{prefix}{key}"] = from_wire(value, device)[None]
         elif isinstance(value, dict):
             obs |= obs_by_path(value, device, f"{prefix}{key}/")
     return obs

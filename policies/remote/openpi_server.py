@@ -106,6 +106,7 @@ class OpenPiServer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
+        self._idle: set[ServerConnection] = set()  # those that are asked nothing now
 
     def start(self) -> OpenPiServer:
         """Listen, and answer in a thread.
@@ -187,6 +188,7 @@ class OpenPiServer:
                 max_queue=2,
                 close_timeout=1,
                 process_request=self._before_handshake,
+                origins=[None],  # browsers name one: no web page may ask what only this machine may
             )
         except OSError as error:
             raise ConfigError(
@@ -200,16 +202,23 @@ class OpenPiServer:
             started.set_result(None)
             await self._stopping.wait()
         finally:
-            server.close()
-            await server.wait_closed()
+            server.close(close_connections=False)
+            for connection in list(self._idle):
+                await connection.close(1001)
+            await server.wait_closed()  # for those that are waiting for an answer
             self._worker.shutdown()
 
     async def _connection(self, connection: ServerConnection) -> None:
-        """One client, until it goes or sends what makes no sense."""
+        """One client, until it goes, sends what makes no sense, or the server is stopped."""
+        assert self._stopping is not None
         try:
             await connection.send(self._greeting)
-            while True:
-                message = await connection.recv()
+            while not self._stopping.is_set():
+                self._idle.add(connection)
+                try:
+                    message = await connection.recv()
+                finally:
+                    self._idle.discard(connection)
                 try:
                     reply = await self._ask(message)
                 except Exception as error:  # the policy's own, of any kind

@@ -68,6 +68,7 @@ def request_from(
         or len(prefix) != num_rows
     ):
         raise MalformedMessageError("a prefix that is no float32 array [B, P, A]")
+    device = next(iter(obs.values())).device
     zeros = np.zeros(num_rows, np.int64)
     env_ids, episode_ids, chunk_ids, seeds = (
         _integers(block.get(name, zeros), name, num_rows) for name in _ROWS
@@ -82,7 +83,7 @@ def request_from(
         chunk_ids=chunk_ids,
         seeds=seeds,
         instructions=tuple(instructions),
-        prefix=None if prefix is None else torch.from_numpy(prefix),
+        prefix=None if prefix is None else torch.from_numpy(prefix).to(device),
         prefix_lengths=prefix_lengths,
         delays=delays,
     )

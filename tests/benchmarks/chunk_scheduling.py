@@ -91,7 +91,7 @@ class Arguments:
     chunks: int = 5
     """Chunks per row in a window."""
 
-    settle_chunks: int = 24
+    settle_chunks: int = 40
     """Chunks per row before the first round, in which the adaptive scheduler makes its mind up."""
 
 

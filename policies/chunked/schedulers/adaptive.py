@@ -31,10 +31,17 @@ _CHUNKS_BEFORE_A_TRIAL_COUNTS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
-    """A candidate that is being tried, and what it has to beat."""
+    """A candidate that is being tried, and what it has to beat.
+
+    Attributes:
+        name: what it took the place of.
+        rate_before: what that had [env-steps/s].
+        promised_gain: of the candidate over that, as simulated.
+    """
 
     name: str
     rate_before: float
+    promised_gain: float
 
 
 class Adaptive(Scheduler):
@@ -111,7 +118,7 @@ class Adaptive(Scheduler):
         self._costs: Costs | None = None
         self._promised: dict[str, float] = {}
         self._trial: _Trial | None = None
-        self._rejected: dict[str, Costs] = {}
+        self._kept: dict[type[Scheduler], float] = {}
         self._reason = "nothing is measured yet"
         self._begin_period()
 
@@ -210,38 +217,40 @@ class Adaptive(Scheduler):
                 name: self._simulated(name, costs) for name in self._make_candidates()
             }
         promised = self._promised
-        others = [name for name in promised if self._may_try(name, costs)]
-        best = max(others, key=lambda name: promised[name], default=self._choice)
-        if promised[best] > self.min_gain * promised[self._choice]:
-            self._trial = _Trial(name=self._choice, rate_before=rate)
-            self._reason = f"tried, since {promised[best]:.0f} env-steps/s are promised"
+        # What was tried before of a candidate's kind says what its promises are worth.
+        expected = {name: value * self._share_kept(name) for name, value in promised.items()}
+        gains = {name: value / expected[self._choice] for name, value in expected.items()}
+        best = max((n for n in gains if n != self._choice), key=gains.__getitem__, default=None)
+        if best is not None and gains[best] > self.min_gain:
+            gain = promised[best] / promised[self._choice]
+            self._trial = _Trial(name=self._choice, rate_before=rate, promised_gain=gain)
+            self._reason = f"tried, since {gains[best] * rate:.0f} env-steps/s are expected"
             self._choice = best
             self._begin_period(skip_chunks=_CHUNKS_BEFORE_A_TRIAL_COUNTS)
             return
         self._reason = f"{rate:.0f} env-steps/s, " + (
-            f"others promise {promised[best]:.0f} at most" if others else "nothing else is left"
+            "nothing else is left"
+            if best is None
+            else f"{gains[best] * rate:.0f} are expected of others at most"
         )
         self._begin_period()
 
     def _end_trial(self, trial: _Trial, rate: float) -> None:
         self._trial = None
+        gain = rate / max(trial.rate_before, 1e-9)
+        kept = self._share_kept(trial.name) * gain / trial.promised_gain
+        self._kept[type(self.choice)] = kept
         if rate >= trial.rate_before:
             self._reason = f"{rate:.0f} env-steps/s, where {trial.name} had {trial.rate_before:.0f}"
             self._begin_period()
             return
-        costs = self._meter.costs()
-        if costs is not None:
-            self._rejected[self._choice] = costs
         self._reason = f"{self._choice} had {rate:.0f} env-steps/s, it has {trial.rate_before:.0f}"
         self._choice = trial.name
         self._begin_period(skip_chunks=_CHUNKS_BEFORE_A_TRIAL_COUNTS)
 
-    def _may_try(self, name: str, costs: Costs) -> bool:
-        """Whether it is another one, and has not failed at about these costs."""
-        if name == self._choice:
-            return False
-        failed = self._rejected.get(name)
-        return failed is None or not costs.is_near(failed, 0.2, rows=self._num_envs)
+    def _share_kept(self, name: str) -> float:
+        """What a candidate's kind made of its promises, compared with what Cohort makes of them."""
+        return self._kept.get(type(self._candidates[name]), 1.0)
 
     def _simulated(self, name: str, costs: Costs) -> float:
         run = simulate(

@@ -50,7 +50,7 @@ class Evaluate:
     """Folder for result.json, result.txt and result.png."""
 
     scheduler: str | None = None
-    """When a chunked policy infers: cohort, any_trigger, global_clock, threshold:K,
+    """When a chunked policy infers: cohort, any_trigger, global_clock[:TICKS], threshold:K,
     continuous[:MAX_BATCH], prefetch:M or adaptive; by default cohort."""
 
     execute: int | None = None
@@ -133,7 +133,7 @@ class Evaluate:
         return 0
 
     def _checked_settings(self) -> dict[str, Any]:
-        """The env's settings; all that can be wrong is reported before a simulator is built."""
+        """The env's settings; what can be, is checked before a simulator is built."""
         import os
 
         from holdstep.cli.settings import parse_settings
@@ -169,9 +169,9 @@ class Evaluate:
 
     def _make_policy(self, env: TorchVectorEnv) -> Any:
         if self.policy is not None:
-            from holdstep.cli.serve import named
+            from holdstep.cli.serve import maker
 
-            return named(self.policy, "--policy")(env)
+            return maker(self.policy, "--policy")(env)
         from holdstep.envs.views.rsl_rl import RslRlVecEnv
         from holdstep.policies.rsl_rl import RslRlPolicy
         from holdstep.policies.rsl_rl.checkpoint import find_checkpoint

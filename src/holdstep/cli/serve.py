@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,7 +82,7 @@ class Serve:
             raise ConfigError("--allow-kill is of --protocol groot; openpi has no such request.")
         if self.max_message_mib < 1:
             raise ConfigError(f"--max-message-mib must be at least 1, got {self.max_message_mib}.")
-        policy = DemoPolicy() if self.policy == DEMO else named(self.policy, "--policy")()
+        policy = DemoPolicy() if self.policy == DEMO else maker(self.policy, "--policy")()
         common: dict[str, Any] = {
             "host": self.host,
             "port": _PORTS[self.protocol] if self.port is None else self.port,
@@ -110,6 +111,27 @@ class Serve:
             source = self.token_file or f"the environment variable {self.token_env}"
             raise ConfigError(f"There is no token in {source}. Without one, leave the option away.")
         return token
+
+
+def maker(name: str, option: str) -> Callable[..., Any]:
+    """The function or class that ``module:name`` names.
+
+    Args:
+        name: as for :func:`named`.
+        option: the option that it comes from, for messages.
+
+    Raises:
+        ConfigError: as :func:`named`, or it can't be called.
+    """
+    from holdstep.errors import ConfigError
+
+    found = named(name, option)
+    if not callable(found):
+        raise ConfigError(
+            f"{option} takes a function or class that makes it; {name!r} is a "
+            f"{type(found).__name__}."
+        )
+    return found  # type: ignore[no-any-return]
 
 
 def named(name: str, option: str) -> Any:

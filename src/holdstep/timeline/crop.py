@@ -39,7 +39,7 @@ def crop(
     if not indices or indices.step < 1:
         raise TimelineError(
             f"The trace has rows 0 to {timeline.num_envs - 1}; none of them is in "
-            f"{_text_of(rows)}. Give rows as --rows 0:32."
+            f"{_text_of(rows)}. Give rows=slice(0, 32), or --rows 0:32 on the command line."
         )
     begin_s = -np.inf if from_s is None else from_s
     end_s = np.inf if to_s is None else to_s

@@ -17,7 +17,6 @@ from holdstep.timeline.spans import Call, EpisodeSpan, Note
 from holdstep.timeline.states import TICK_STATES
 from holdstep.timeline.timeline import Timeline
 
-_MAX_HEADER_BYTES = 1 << 20
 _MAX_US = 1 << 53  # beyond it, a float does not hold whole microseconds
 
 
@@ -62,7 +61,7 @@ def _read_header(path: Path, line: bytes) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise TimelineError(
             f"{path} is no trace of holdstep: its first line is {line[:40]!r}, not a header. "
-            "Traces are written by TimelineWriter, RecordTimeline, or a runner's trace option."
+            "Traces are written by TimelineWriter, RecordTimeline, or ChunkRunner(timeline=...)."
         )
     if header.get("version") != VERSION:
         raise TimelineError(

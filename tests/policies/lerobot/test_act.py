@@ -258,3 +258,28 @@ def test_a_missing_file_is_named(saved, name):
 def test_a_path_that_is_none_is_refused(lerobot, path):
     with pytest.raises(CheckpointError, match="neither a folder nor"):
         LeRobotPolicy.from_pretrained(path, mapping=MAPPING)
+
+
+@pytest.mark.parametrize("step", ["action_tokenizer_processor", "groot_eagle_encode_v3", 3])
+def test_a_processor_that_would_load_code_is_refused(saved, step):
+    path = saved / "policy_preprocessor.json"
+    description = json.loads(path.read_text())
+    description["steps"].append({"registry_name": step, "config": {}})
+    path.write_text(json.dumps(description))
+    with pytest.raises(CheckpointError, match=r"(?s)may load, any code.*load the policy"):
+        LeRobotPolicy.from_pretrained(saved, mapping=MAPPING)
+
+
+@pytest.mark.parametrize("kind", ["pi0_fast", "groot", "wall_x", None, ["act"]])
+def test_a_policy_that_would_load_code_is_refused(saved, kind):
+    path = saved / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"type": kind}))
+    with pytest.raises(CheckpointError, match=r"(?s)of type .*act, diffusion"):
+        LeRobotPolicy.from_pretrained(saved, mapping=MAPPING)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_a_config_that_is_none_is_refused(saved, content):
+    (saved / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match="no description of a policy"):
+        LeRobotPolicy.from_pretrained(saved, mapping=MAPPING)

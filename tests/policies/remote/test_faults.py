@@ -469,3 +469,57 @@ def test_memory_that_zmq_still_reads_is_not_written_to():
         connection._sent.done = True
         third = connection._allocate(100_000)
         assert bytes(third[:3]) == b"222"
+
+
+def test_localhost_is_the_ipv4_address_that_servers_listen_on(monkeypatch):
+    """A name's IPv6 address is not tried: nobody would be there."""
+    seen = []
+    original = zmq.Socket.connect
+
+    def connect(self, address):
+        seen.append((address, self.ipv6))
+        return original(self, address)
+
+    monkeypatch.setattr(zmq.Socket, "connect", connect)
+    with GrootServer(SeededPolicy()) as running:
+        for host in ("localhost", "127.0.0.1"):
+            with client("groot", running.port, host=host) as policy:
+                assert answers_right(policy, asked())
+    assert [ipv6 for address, ipv6 in seen if address.startswith("tcp")] == [0, 0]
+
+
+def test_a_part_without_an_answer_leaves_all_rows_without():
+    """The second of three parts fails: no row of the request has got its chunk."""
+
+    class Second(SeededPolicy):
+        def infer(self, request):
+            if self.batches:
+                raise RuntimeError("out of memory")
+            return super().infer(request)
+
+    with GrootServer(Second()) as running:
+        limits = CallLimits(max_attempts=1)
+        with client("groot", running.port, max_batch=2, limits=limits) as policy:
+            request = asked(5)
+            with pytest.raises(RemoteRejectedError, match="out of memory") as caught:
+                policy.infer(request)
+    assert caught.value.env_ids == tuple(request.env_ids.tolist())
+
+
+def test_an_openpi_server_that_is_stopped_answers_first():
+    class Slow(SeededPolicy):
+        def infer(self, request):
+            entered.set()
+            time.sleep(0.3)
+            return super().infer(request)
+
+    entered = threading.Event()
+    running = OpenPiServer(Slow()).start()
+    with client("openpi", running.port) as idle, client("openpi", running.port) as policy:
+        idle.metadata()  # connects
+        stopping = threading.Thread(target=lambda: (entered.wait(5), running.stop()))
+        stopping.start()
+        with took(at_most=3.0):
+            assert answers_right(policy, asked(1))
+            stopping.join(5)
+        assert not stopping.is_alive()

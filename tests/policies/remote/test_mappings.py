@@ -9,7 +9,9 @@ from holdstep.errors import ConfigError, MalformedMessageError
 from holdstep.policies.chunked.protocol import ChunkRequest
 from holdstep.policies.remote import Columns, GrootMapping, OpenPiMapping
 from holdstep.policies.remote.columns import assembled
+from holdstep.policies.remote.groot_mapping import without_time
 from holdstep.policies.remote.images import ImageFormat
+from holdstep.policies.remote.openpi_mapping import obs_by_path
 
 
 def request_of(**obs):
@@ -194,3 +196,23 @@ def test_a_history_of_frames_is_resized_too():
 def test_images_that_fit_are_not_copied():
     images = pixels(2, 4, 6, 3)
     assert ImageFormat(size=(4, 6)).apply(images, name="c").data_ptr() == images.data_ptr()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_floats_reach_a_served_policy_as_float32(dtype):
+    """Clients send float64 without meaning it: it is what NumPy makes."""
+    state = np.arange(5, dtype=dtype)
+    device = torch.device("cpu")
+    found = {
+        "mapping": OpenPiMapping(state={"state": "group"}, action_dim=3).obs(
+            {"state": state}, device
+        )["group"],
+        "by path": obs_by_path({"a": {"state": state}}, device)["a/state"],
+        "GR00T": without_time(state[None, None], device),
+    }
+    for name, tensor in found.items():
+        assert tensor.dtype == torch.float32, name
+        assert tensor.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0]], name
+    assert obs_by_path({"image": np.zeros((2, 2, 3), np.uint8)}, device)["image"].dtype == (
+        torch.uint8
+    )
