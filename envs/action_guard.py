@@ -135,6 +135,7 @@ class _DeferredNorm:
         with torch.inference_mode(False):
             self._largest = torch.zeros((), device=device)
             self._pinned = torch.zeros((), pin_memory=True)
+        self._device = device
         self._event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._in_flight = False
 
@@ -152,7 +153,8 @@ class _DeferredNorm:
         torch.maximum(self._largest, _largest(actions), out=self._largest)
         if not self._in_flight:
             self._pinned.copy_(self._largest, non_blocking=True)
-            self._event.record()
+            # On the stream that copies: the current device may be another one.
+            self._event.record(torch.cuda.current_stream(self._device))
             self._in_flight = True
 
 

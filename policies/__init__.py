@@ -14,7 +14,8 @@ if TYPE_CHECKING:
         ChunkSpec,
         ObservingPolicy,
     )
-    from holdstep.policies.chunked.runner import ChunkRunner, RunnerStep
+    from holdstep.policies.chunked.runner import ChunkRunner
+    from holdstep.policies.chunked.runner_step import RunnerStep
     from holdstep.policies.chunked.schedulers import (
         Adaptive,
         AnyTrigger,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from holdstep.policies.chunked.statistics import RunnerStats
     from holdstep.policies.episodes import FirstEpisodes, play_first_episodes
     from holdstep.policies.evaluation import EpisodeResult, EvalResult, EvalStep, evaluate
+    from holdstep.policies.exported import ExportedPolicy
     from holdstep.policies.lerobot import LeRobotPolicy
     from holdstep.policies.rsl_rl import RslRlPolicy
     from holdstep.policies.torch_policy import TorchChunkedPolicy
@@ -45,6 +47,7 @@ __all__ = [
     "EpisodeResult",
     "EvalResult",
     "EvalStep",
+    "ExportedPolicy",
     "FirstEpisodes",
     "GlobalClock",
     "LeRobotPolicy",
@@ -64,6 +67,7 @@ __all__ = [
 
 # Imported when first asked for: a policy's module imports the library that it comes from.
 _MODULES = {
+    "ExportedPolicy": "holdstep.policies.exported",
     "LeRobotPolicy": "holdstep.policies.lerobot",
     "TemporalEnsemble": "holdstep.policies.chunked.ensemble",
     "TemporalEnsembling": "holdstep.policies.chunked.ensemble",
@@ -74,7 +78,7 @@ _MODULES = {
     "ChunkRequest": "holdstep.policies.chunked.protocol",
     "ChunkResult": "holdstep.policies.chunked.protocol",
     "ChunkRunner": "holdstep.policies.chunked.runner",
-    "RunnerStep": "holdstep.policies.chunked.runner",
+    "RunnerStep": "holdstep.policies.chunked.runner_step",
     "RunnerStats": "holdstep.policies.chunked.statistics",
     "Adaptive": "holdstep.policies.chunked.schedulers",
     "AnyTrigger": "holdstep.policies.chunked.schedulers",

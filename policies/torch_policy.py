@@ -17,6 +17,7 @@ from holdstep.policies.chunked.random_ops import RandomOpsRefused
 from holdstep.policies.chunked.row_batches import Batching, RowBatch, RowBatcher, infer_batches
 from holdstep.policies.chunked.row_noise import per_row_noise
 from holdstep.policies.chunked.row_noise_mode import RowNoiseMode
+from holdstep.policies.chunked.transfers import moved
 
 
 class TorchChunkedPolicy:
@@ -153,7 +154,7 @@ class TorchChunkedPolicy:
 
     def _prepared(self, value: torch.Tensor, device: torch.device | None) -> torch.Tensor:
         dtype = self._dtype if value.is_floating_point() else None
-        return value.to(device=device, dtype=dtype or value.dtype, non_blocking=True)
+        return moved(value, device or value.device, dtype)
 
 
 @dataclass

@@ -126,7 +126,9 @@ class ActionChunkReplay(VectorWrapper):
                 is done meanwhile are checked when they are applied.
 
         Raises:
-            InvalidActionError: actions that can't be meant; no row has advanced.
+            InvalidActionError: actions that can't be meant; no row has advanced. On a GPU,
+                non-finite values are reported at a later call than the one that brought them,
+                whose chunks were played.
             SuspensionError: as from ``SuspendOnWait.step``, or a condition that rows wait for
                 resumed rows that were not its own.
             SuspensionTimeoutError: as from ``SuspendOnWait.step``.

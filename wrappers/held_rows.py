@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ from holdstep.wrappers.masked_stack import check_masked_stack
 from holdstep.wrappers.waits import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from holdstep.envs.capabilities import FreezeLevel, RngScope
     from holdstep.envs.contract import Obs, TorchVectorEnv
@@ -47,8 +48,9 @@ class HeldRows(VectorWrapper):
         super().__init__(env)
         check_masked_stack(self, env)
         self._active_mask = self.new_buffer(self.num_envs, dtype=torch.bool, fill=True)
-        # The same on the host, so that no step has to ask the device.
-        self._suspended_ids: set[int] = set()
+        # The same on the host, so that no step has to ask the device: rows, and their suspensions.
+        self._suspensions: dict[int, int] = {}
+        self._num_suspensions = 0
         self._ready = False
         self._control = self.unwrapped.row_control(level=level, rng=rng)
         # A wrapper that is thrown away lets go of the backend, for the next one.
@@ -76,12 +78,21 @@ class HeldRows(VectorWrapper):
     @episode_length_buf.setter
     def episode_length_buf(self, value: torch.Tensor) -> None:
         self.env.episode_length_buf = value
-        self._hold_again(sorted(self._suspended_ids))
+        self._hold_again(sorted(self._suspensions))
 
     @property
     def suspended_ids(self) -> frozenset[int]:
         """Rows that are suspended, known on the host: asking never waits for a GPU."""
-        return frozenset(self._suspended_ids)
+        return frozenset(self._suspensions)
+
+    @property
+    def suspensions(self) -> Mapping[int, int]:
+        """The suspended rows, each with the number of the call that suspended it; a view.
+
+        Numbers are not used twice: whose number has changed was resumed and suspended again, for
+        reasons that are somebody else's.
+        """
+        return MappingProxyType(self._suspensions)
 
     def snapshot(self, env_ids: EnvIds | None = None) -> Snapshot:
         """Copy the states of rows, suspended or not.
@@ -98,6 +109,23 @@ class HeldRows(VectorWrapper):
         self._check_snapshots()
         ids, _ = self._rows(torch.arange(self.num_envs) if env_ids is None else env_ids)
         return self._control.snapshot(ids)
+
+    def set_streams(
+        self, env_ids: EnvIds, *, key: torch.Tensor, gamma: torch.Tensor, counter: torch.Tensor
+    ) -> None:
+        """Give rows other random streams, so that what they draw from now on is known.
+
+        Args:
+            env_ids: rows, suspended or not.
+            key: int64 ``[k]``, as of a :class:`~holdstep.envs.state.rng.PerEnvRng`.
+            gamma: int64 ``[k]``.
+            counter: int64 ``[k]``.
+
+        Raises:
+            CapabilityError: the rows have no streams of their own (``rng="global"``).
+        """
+        ids, _ = self._rows(env_ids)
+        self._control.set_streams(ids, key=key, gamma=gamma, counter=counter)
 
     def restore(self, snapshot: Snapshot, env_ids: EnvIds) -> Obs:
         """Put the rows of a snapshot into rows of this env, in their order.
@@ -173,24 +201,26 @@ class HeldRows(VectorWrapper):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let go of all rows, and leave the backend as it was before this wrapper."""
-        self._suspended_ids.clear()
+        self._suspensions.clear()
         self._active_mask.fill_(True)
         self._let_go()
 
     def _hold(self, rows: list[int]) -> None:
         ids = self._ids(rows)
         self._control.hold(ids)
-        self._suspended_ids.update(rows)
+        self._num_suspensions += 1
+        self._suspensions.update(dict.fromkeys(rows, self._num_suspensions))
         self._active_mask[ids] = False
 
     def _release(self, rows: list[int]) -> None:
         ids = self._ids(rows)
         self._control.release(ids)
-        self._suspended_ids.difference_update(rows)
+        for row in rows:
+            self._suspensions.pop(row, None)
         self._active_mask[ids] = True
 
     def _hold_again(self, rows: Iterable[int]) -> None:
-        held = [row for row in rows if row in self._suspended_ids]
+        held = [row for row in rows if row in self._suspensions]
         if held:
             self._control.hold(self._ids(held))
 

@@ -31,6 +31,7 @@ class HostCopies:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._stages = device.type == "cuda"
         self._under_way: deque[tuple[torch.cuda.Event, _Slot, Callable[[Arrays], None]]] = deque()
         self._free: defaultdict[_Layout, list[_Slot]] = defaultdict(list)
@@ -50,7 +51,8 @@ class HostCopies:
         for target, tensor in zip(slot, tensors, strict=True):
             target.copy_(tensor, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
+        # On the stream that copies: the current device may be another one.
+        event.record(torch.cuda.current_stream(self._device))
         self._under_way.append((event, slot, to))
         while self._under_way and (len(self._under_way) >= _NUM_SLOTS or self._has_arrived()):
             self._finish_oldest()

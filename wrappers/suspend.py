@@ -103,7 +103,7 @@ class SuspendOnWait(HeldRows):
             ClosedEnvError: after close.
         """
         _, rows = self._rows(env_ids)
-        again = [row for row in rows if row in self._suspended_ids]
+        again = [row for row in rows if row in self._suspensions]
         if again:
             raise SuspensionError(
                 f"Rows {shortened(again)} are suspended already. Resume them first, if they are to "
@@ -130,7 +130,7 @@ class SuspendOnWait(HeldRows):
             ClosedEnvError: after close.
         """
         _, rows = self._rows(env_ids)
-        running = [row for row in rows if row not in self._suspended_ids]
+        running = [row for row in rows if row not in self._suspensions]
         if running:
             raise SuspensionError(
                 f"Rows {shortened(running)} are not suspended, so they can't be resumed; "
@@ -212,8 +212,8 @@ class SuspendOnWait(HeldRows):
         if env_ids is None:
             self._ready = True
             self._looked = False
-            self._resume(sorted(self._suspended_ids))
-        elif self._suspended_ids:
+            self._resume(sorted(self._suspensions))
+        elif self._suspensions:
             self._hold_again(self._canonical(env_ids).tolist())
         return obs, info
 
@@ -232,9 +232,9 @@ class SuspendOnWait(HeldRows):
                 then, and no row was stepped: handle it and step again.
             SuspensionTimeoutError: every row is suspended, and nothing was done in time.
         """
-        if self._suspended_ids:
+        if self._suspensions:
             self._resume_finished()
-        if self._suspended_ids:
+        if self._suspensions:
             result = self.env.step_masked(actions, self._active_mask)
         else:
             result = self.env.step(actions)
@@ -243,7 +243,7 @@ class SuspendOnWait(HeldRows):
 
     def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
         """Step some rows, where the backend skips natively; suspended ones stay so in any case."""
-        if self._suspended_ids:
+        if self._suspensions:
             self._resume_finished()
             active_mask = active_mask & self._active_mask
         result = self.env.step_masked(actions, active_mask)
@@ -265,10 +265,10 @@ class SuspendOnWait(HeldRows):
             self._apply(self._waits.block(self.wait_timeout_s, needed=self._all_suspended))
 
     def _all_suspended(self) -> bool:
-        return len(self._suspended_ids) == self.num_envs
+        return len(self._suspensions) == self.num_envs
 
     def _apply(self, finished: list[FinishedWait]) -> list[int]:
-        rows = [row for wait in finished for row in wait.env_ids if row in self._suspended_ids]
+        rows = [row for wait in finished for row in wait.env_ids if row in self._suspensions]
         self._resume(rows)
         failed = [wait for wait in finished if wait.error is not None]
         if failed:

@@ -15,7 +15,7 @@ from holdstep.envs.state.row_control import RowControl
 from holdstep.envs.state.row_store import RowStore
 from holdstep.envs.state.slot import Slot
 from holdstep.envs.state.snapshot import NOT_MADE_YET, Snapshot, check_fits, describe
-from holdstep.errors import SuspensionError
+from holdstep.errors import CapabilityError, SuspensionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,6 +181,26 @@ class PutBackControl(RowControl):
     def fork(self, src_ids: torch.Tensor, dst_ids: torch.Tensor) -> Obs:
         """Copy rows over rows, on the device."""
         return self._write(self.snapshot(src_ids), dst_ids)
+
+    def set_streams(
+        self,
+        env_ids: torch.Tensor,
+        *,
+        key: torch.Tensor,
+        gamma: torch.Tensor,
+        counter: torch.Tensor,
+    ) -> None:
+        """Give rows other random streams; nothing else of them is read or written."""
+        if self.rng != "per_env":
+            raise CapabilityError(
+                "The rows have one random stream together; SuspendOnWait(env, rng='per_env') gives "
+                "each its own."
+            )
+        streams = {"random.key": key, "random.gamma": gamma, "random.counter": counter}
+        self._before_copying(env_ids)
+        with torch.inference_mode(False), torch.no_grad():
+            self.registry.scatter(streams, env_ids)
+        self.hold(env_ids[self._held_mask[env_ids]])
 
     def _write(self, snapshot: Snapshot, env_ids: torch.Tensor) -> Obs:
         with torch.inference_mode(False), torch.no_grad():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from holdstep.errors import CapabilityError
+
 if TYPE_CHECKING:
     import torch
 
@@ -81,6 +83,29 @@ class RowControl(ABC):
             src_ids: int64 ``[k]``; may repeat.
             dst_ids: int64 ``[k]``, disjoint from ``src_ids``.
         """
+
+    def set_streams(
+        self,
+        env_ids: torch.Tensor,
+        *,
+        key: torch.Tensor,
+        gamma: torch.Tensor,
+        counter: torch.Tensor,
+    ) -> None:
+        """Give rows other random streams, see :class:`~holdstep.envs.state.rng.PerEnvRng`.
+
+        Args:
+            env_ids: int64 ``[k]``.
+            key: int64 ``[k]``.
+            gamma: int64 ``[k]``.
+            counter: int64 ``[k]``.
+
+        Raises:
+            CapabilityError: the rows have no streams of their own that could be exchanged.
+        """
+        raise CapabilityError(
+            f"{type(self).__name__} can't exchange the random streams of single rows."
+        )
 
     def unknown_state(self) -> list[str]:
         """Per-env tensors of the backend's objects that look like row state and are not known."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from holdstep.policies.chunked.transfers import moved, uploaded
+
 if TYPE_CHECKING:
     from holdstep.policies.chunked.handover import Splice
 
@@ -46,12 +48,11 @@ class ActionQueue:
             splice: which of them.
         """
         device = self._actions.device
-        ids = torch.from_numpy(rows).to(device)
-        chunks = chunks.to(device=device, dtype=self._actions.dtype)
+        ids = uploaded(rows, device)
+        chunks = moved(chunks, device, self._actions.dtype)
         if splice.keep.any() or splice.start.any():
-            keep = torch.from_numpy(splice.keep).to(device)[:, None]
-            start = torch.from_numpy(splice.start).to(device)[:, None]
-            position = torch.from_numpy(self._positions[rows]).to(device)[:, None]
+            table = np.stack([splice.keep, splice.start, self._positions[rows]])
+            keep, start, position = uploaded(table, device)[..., None].unbind()
             old = _at(self._actions[ids], self._slots + position)
             new = _at(chunks, self._slots - keep + start)
             self._actions[ids] = torch.where((self._slots < keep)[..., None], old, new)
@@ -62,14 +63,14 @@ class ActionQueue:
 
     def current(self) -> torch.Tensor:
         """The next action of each row, float32 ``[N, A]``, a new tensor; anything where none is."""
-        positions = torch.from_numpy(np.minimum(self._positions, self.capacity - 1))
-        return self._actions[self._rows, positions.to(self._actions.device)]
+        positions = np.minimum(self._positions, self.capacity - 1)
+        return self._actions[self._rows, uploaded(positions, self._actions.device)]
 
     def upcoming(self, rows: np.ndarray, length: int) -> torch.Tensor:
         """The next ``length`` actions of rows, float32 ``[k, length, A]``, a new tensor."""
         device = self._actions.device
-        ids = torch.from_numpy(rows).to(device)
-        positions = torch.from_numpy(self._positions[rows]).to(device)[:, None]
+        ids = uploaded(rows, device)
+        positions = uploaded(self._positions[rows], device)[:, None]
         return _at(self._actions[ids], self._slots[:length] + positions)
 
     def advance(self, active_mask: np.ndarray) -> None:

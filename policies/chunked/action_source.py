@@ -9,6 +9,7 @@ import torch
 
 from holdstep.policies.chunked.action_queue import ActionQueue
 from holdstep.policies.chunked.ages import ActionAges
+from holdstep.policies.chunked.transfers import uploaded
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
@@ -68,21 +69,21 @@ class ActionSource:
             splice: which of their actions are executed.
             observed_at: steps that the rows had made when they were observed, int64 ``[k]``.
         """
-        self._ages.put(rows, splice, observed_at)
         if self._ensemble is None:
             self._queue.put(rows, chunks, splice)
-            return
-        self._ensemble.add(
-            torch.from_numpy(rows).to(self._device),
-            chunks.to(self._device),
-            torch.from_numpy(lengths).to(self._device),
-        )
+        else:
+            ids, counts = (uploaded(numbers, self._device) for numbers in (rows, lengths))
+            self._ensemble.put(ids, chunks, counts, torch.zeros_like(counts))
+        self._ages.put(rows, splice, observed_at)
 
-    def next_actions(self, active_mask: np.ndarray) -> torch.Tensor:
-        """Actions of the active rows, float32 ``[N, A]``; anything for the others."""
+    def current(self, active_mask: np.ndarray) -> torch.Tensor:
+        """The next actions of the active rows, float32 ``[N, A]``; anything for the others.
+
+        The same until they have made their step (:meth:`advance`).
+        """
         if self._ensemble is None:
             return self._queue.current()
-        return self._ensemble.next_actions(torch.from_numpy(active_mask).to(self._device))
+        return self._ensemble.current(uploaded(active_mask, self._device))
 
     def upcoming(self, rows: np.ndarray, length: int) -> torch.Tensor:
         """The next queued actions of rows, float32 ``[k, length, A]``."""
@@ -96,9 +97,11 @@ class ActionSource:
         """The active rows have made their step."""
         self._ages.advance(active_mask)
         self._queue.advance(active_mask)
+        if self._ensemble is not None:
+            self._ensemble.advance(uploaded(active_mask, self._device))
 
     def forget(self, rows: np.ndarray) -> None:
         """Rows, int64 ``[k]``, begin new episodes."""
         # The queue's rest needs no clearing: the ledger knows that it no longer counts.
         if self._ensemble is not None and len(rows):
-            self._ensemble.reset(torch.from_numpy(rows).to(self._device))
+            self._ensemble.forget(uploaded(rows, self._device))

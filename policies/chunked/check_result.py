@@ -9,6 +9,7 @@ import torch
 
 from holdstep.errors import PolicyError
 from holdstep.policies.chunked.protocol import ChunkResult
+from holdstep.policies.chunked.transfers import moved
 
 if TYPE_CHECKING:
     from holdstep.policies.chunked.protocol import ChunkRequest, ChunkSpec
@@ -32,15 +33,18 @@ def checked_result(result: ChunkResult, request: ChunkRequest, spec: ChunkSpec) 
         )
     if not actions.is_floating_point():
         raise PolicyError(f"infer() must return floating point actions, got {actions.dtype}.")
-    finite = torch.isfinite(actions.float())  # as they are executed: 1e39 is not
+    if lengths is not None:
+        _check_lengths(lengths, request, spec)
+    finite = torch.isfinite(actions.float()).all(dim=2)  # as they are executed: 1e39 is not
+    if lengths is not None:  # what lies behind them may be anything
+        places = torch.arange(spec.chunk_length, device=actions.device)
+        finite |= places >= moved(lengths, actions.device)[:, None]
     if not bool(finite.all()):
-        bad = finite.flatten(1).all(dim=1).logical_not().cpu()
+        bad = finite.all(dim=1).logical_not().cpu()
         raise PolicyError(
             f"infer() returned actions that are NaN or infinite for rows "
             f"{request.env_ids[bad].tolist()}. None of this request's actions were executed."
         )
-    if lengths is not None:
-        _check_lengths(lengths, request, spec)
     return result
 
 

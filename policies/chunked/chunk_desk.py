@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,19 +12,21 @@ import torch
 
 from holdstep.errors import ConfigError, PolicyError, PolicyTimeoutError
 from holdstep.policies.chunked.handover import Handover
-from holdstep.policies.chunked.inference import InlineInference, WorkerInference
+from holdstep.policies.chunked.inference import InlineInference
 from holdstep.policies.chunked.ledger import ChunkLedger
 from holdstep.policies.chunked.request_maker import RequestMaker
+from holdstep.policies.chunked.transfers import uploaded
+from holdstep.policies.chunked.worker_inference import WorkerInference
 from holdstep.wrappers.waits import shortened
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import Obs, TorchVectorEnv
     from holdstep.policies.chunked.action_source import ActionSource
     from holdstep.policies.chunked.inference import FinishedRequest, Inference
-    from holdstep.policies.chunked.protocol import ChunkedPolicy
+    from holdstep.policies.chunked.protocol import ChunkedPolicy, ChunkResult
+    from holdstep.policies.chunked.run_trace import RunTrace
     from holdstep.policies.chunked.schedulers.base import Scheduler
     from holdstep.policies.chunked.statistics import RunnerCounters
-    from holdstep.timeline import TimelineWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +57,8 @@ class ChunkDesk:
         execute: actions of each chunk that are executed.
         seed: of the policy's noise.
         counters: to count in.
-        timeline: where inferences are traced, if anywhere.
-        timeout_s: the longest wait for inference [s].
+        trace: where inferences are traced, if anywhere.
+        timeout_s: the longest that :meth:`supply` waits for inference [s]; None for no limit.
         clock: time [s].
 
     Attributes:
@@ -73,20 +76,21 @@ class ChunkDesk:
         execute: int,
         seed: int,
         counters: RunnerCounters,
-        timeline: TimelineWriter | None,
+        trace: RunTrace | None,
         timeout_s: float | None,
         clock: Callable[[], float],
     ) -> None:
         self._scheduler = scheduler
         self._source = source
         self._counters = counters
-        self._timeline = timeline
+        self._trace = trace
         self._timeout_s = timeout_s
         self._clock = clock
         self.ledger = ChunkLedger(env.num_envs, execute=execute, handover=scheduler.handover)
+        # What hangs in this thread can't be left.
         self._inference: Inference = (
             WorkerInference(policy, device=env.device, clock=clock)
-            if scheduler.overlaps
+            if scheduler.overlaps or timeout_s is not None
             else InlineInference(policy, clock=clock)
         )
         self._device = env.device
@@ -97,10 +101,12 @@ class ChunkDesk:
         self._waited_before_s = 0.0
         self._tickets = 0
         self._asked: dict[int, _Asked] = {}
+        self._arrived: deque[FinishedRequest] = deque()
 
     def start(self, obs: Obs) -> None:
         """All rows begin their first episode."""
         self._asked.clear()  # whatever still comes is nobody's
+        self._waited_before_s = 0.0  # the runner counts from here, too
         self.ledger.clear()
         self.ledger.num_late = self.ledger.num_dropped_actions = 0
         self._begin(np.arange(self.ledger.num_envs))
@@ -147,26 +153,19 @@ class ChunkDesk:
 
         Raises:
             PolicyError: inference failed; what else had come was handed out.
-            PolicyTimeoutError: nothing came in time.
+            PolicyTimeoutError: no row could run in time.
         """
         begin_s = self._clock()
         try:
             self._hand_out(self._inference.finished())
             self._ask()
-            while not self.ledger.runnable_mask.any():
+            while self._must_wait():
                 if not self._asked:
                     raise PolicyError(
                         f"{self._scheduler!r} asked for nobody while every live row waits for a "
                         "chunk, so nothing could ever be stepped."
                     )
-                finished = self._inference.wait(self._timeout_s)
-                if not finished:
-                    raise PolicyTimeoutError(
-                        f"No chunk came within {self._timeout_s} s, for which rows "
-                        f"{self._rows_asked_for()} wait. They stay suspended. Inference goes on: "
-                        "step() again to wait for it again."
-                    )
-                self._hand_out(finished)
+                self._hand_out(self._awaited(begin_s))
                 self._ask()
         finally:
             self._counters.waited_s += self._clock() - begin_s
@@ -182,10 +181,29 @@ class ChunkDesk:
             torch.from_numpy(rows.copy()), torch.from_numpy(self.ledger.episode_ids[rows])
         )
 
+    def _must_wait(self) -> bool:
+        if self._asked and not self._scheduler.overlaps:  # in a thread only for the time limit
+            return True
+        return not self.ledger.runnable_mask.any()
+
+    def _awaited(self, begin_s: float) -> list[FinishedRequest]:
+        left_s = None
+        if self._timeout_s is not None:
+            left_s = max(begin_s + self._timeout_s - self._clock(), 0.0)
+        finished = self._inference.wait(left_s)
+        if not finished:
+            rows = sorted(row for asked in self._asked.values() for row in asked.rows)
+            raise PolicyTimeoutError(
+                f"No chunk that could be executed came within {self._timeout_s} s; rows "
+                f"{shortened(rows)} wait. They stay suspended. Inference goes on: step() again to "
+                "wait for it again."
+            )
+        return finished
+
     def _ask(self) -> None:
         self.ledger.handover = self._scheduler.handover
         self.requests.observe()
-        while len(rows := self._select()) > 0:
+        while (self._scheduler.overlaps or not self._asked) and len(rows := self._select()) > 0:
             self._submit(rows)
             self._hand_out(self._inference.finished())
             self.requests.observe()  # a chunk may have come that is used up soon
@@ -220,36 +238,40 @@ class ChunkDesk:
             raise
 
     def _hand_out(self, finished: list[FinishedRequest]) -> None:
-        error = None
-        for request in finished:
-            asked = self._asked.pop(request.ticket, None)
-            self._trace(request)
-            if asked is None:  # of before a reset, and of no interest to this run
-                continue
-            self._count(request)
-            if request.result is None:
+        self._arrived.extend(finished)
+        failed: FinishedRequest | None = None
+        while self._arrived:
+            request = self._arrived[0]
+            asked = self._asked.get(request.ticket)
+            if asked is not None and request.result is not None:
+                self._install(request.ticket, request.result, asked)
+            elif asked is not None:
                 self.ledger.give_up(asked.rows, request.ticket)
-                error = error or request
-            else:
-                self._install(request, asked)
-        if error is not None:
-            raise _failure(error)
+                failed = failed or request
+            # Not before: if that raises, it is tried again, and what came after it is still here.
+            self._arrived.popleft()
+            self._asked.pop(request.ticket, None)
+            if self._trace is not None:
+                self._trace.inference(request)
+            if asked is not None:  # and not of before a reset, of no interest to this run
+                self._count(request)
+        if failed is not None:
+            raise failed.failure()
 
-    def _install(self, finished: FinishedRequest, asked: _Asked) -> None:
-        assert finished.result is not None
-        wanted = self.ledger.settle(asked.rows, finished.ticket)
+    def _install(self, ticket: int, result: ChunkResult, asked: _Asked) -> None:
+        wanted = self.ledger.wanted_mask(asked.rows, ticket)
         rows, places = asked.rows[wanted], asked.places[wanted]
         if len(rows) == 0:
+            self.ledger.settle(asked.rows, ticket)
             return
-        result = finished.result
         if result.valid_lengths is None:
             lengths = np.full(len(rows), result.actions.shape[1], dtype=np.int64)
         else:
             lengths = result.valid_lengths.cpu().numpy().astype(np.int64)[places]
         chunks = result.actions.detach()
         if len(rows) != len(chunks):
-            chunks = chunks[torch.from_numpy(places).to(chunks.device)]
-        splice = self.ledger.install(rows, lengths, asked.handover)
+            chunks = chunks[uploaded(places, chunks.device)]
+        splice = self.ledger.splice(rows, lengths, asked.handover)
         self._source.put(
             rows,
             chunks,
@@ -257,6 +279,9 @@ class ChunkDesk:
             splice=splice,
             observed_at=asked.observed_at[wanted],
         )
+        # Last, so that the books speak of no chunk that could not be put there.
+        self.ledger.settle(asked.rows, ticket)
+        self.ledger.install(rows, splice)
 
     def _count(self, finished: FinishedRequest) -> None:
         duration_s = finished.end_s - finished.begin_s
@@ -265,30 +290,3 @@ class ChunkDesk:
         self._counters.inference_s += duration_s
         if finished.error is None:
             self._scheduler.saw_inference(batch=len(finished.request), duration_s=duration_s)
-
-    def _trace(self, finished: FinishedRequest) -> None:
-        if self._timeline is not None:
-            self._timeline.inference(
-                finished.request.env_ids.tolist(),
-                submitted_s=finished.submitted_s,
-                begin_s=finished.begin_s,
-                end_s=finished.end_s,
-                error=None if finished.error is None else str(finished.error),
-            )
-
-    def _rows_asked_for(self) -> str:
-        return shortened(sorted(row for asked in self._asked.values() for row in asked.rows))
-
-
-def _failure(finished: FinishedRequest) -> Exception:
-    error, rows = finished.error, shortened(finished.request.env_ids.tolist())
-    assert error is not None
-    if isinstance(error, PolicyError):  # says what to do already
-        error.add_note(f"Rows {rows} stay suspended, and are asked for again by the next step().")
-        return error
-    failure = PolicyError(
-        f"Inference for rows {rows} failed ({type(error).__name__}: {error}). They stay suspended, "
-        "and are asked for again by the next step()."
-    )
-    failure.__cause__ = error
-    return failure

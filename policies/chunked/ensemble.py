@@ -10,6 +10,7 @@ import torch
 from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import EnvIds, canonical_env_ids
 from holdstep.errors import ConfigError
+from holdstep.policies.chunked.transfers import moved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,8 @@ class TemporalEnsembling:
             chunk_length,
             action_dim,
             decay=self.decay,
+            # No more chunks speak of a tick, also where valid lengths end some of them before
+            # `execute` ticks have gone by: those are used up when the next one comes.
             max_chunks=max(1, math.ceil(chunk_length / execute)),
             device=device,
         )
@@ -75,8 +78,8 @@ class TemporalEnsemble:
       that is reset forgets its chunks, whatever the others do.
     - Rows need not get a chunk in every tick.
 
-    All memory is allocated at once, ``4 * N * K * L * A`` bytes and a little; :meth:`next_actions`
-    never waits for a GPU.
+    All memory is allocated at once, ``4 * N * K * L * A`` bytes and a little. Only :meth:`add` and
+    :meth:`reset`, which check what they are given, wait for a GPU.
 
     Attributes:
         num_envs: number of rows, N.
@@ -87,8 +90,9 @@ class TemporalEnsemble:
         chunk_length: actions in a chunk, L.
         action_dim: width of an action, A.
         decay: see :class:`TemporalEnsembling`.
-        max_chunks: chunks that are kept for a row; a further one replaces its oldest. None for
-            ``chunk_length``, which loses none if rows get at most one chunk per tick.
+        max_chunks: chunks that are kept for a row; a further one replaces one whose predictions are
+            used up, or else the oldest. None for ``chunk_length``, which loses none if rows get at
+            most one chunk per tick.
         device: where they are.
 
     >>> ensemble = TemporalEnsemble(1, 2, 1, decay=0.0, device="cpu")
@@ -129,10 +133,10 @@ class TemporalEnsemble:
             # How many actions of each chunk count, and which of them is the one for this tick.
             self._lengths = torch.zeros(slots, dtype=torch.int64, device=self.device)
             self._positions = torch.zeros_like(self._lengths)
-            # The slots are a ring: the next one to write is also the oldest.
-            self._oldest = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
             self._rows = torch.arange(num_envs, device=self.device)
             self._slots = torch.arange(max_chunks, device=self.device)
+            # The slots of each row from its oldest chunk to its newest.
+            self._by_age = self._slots.repeat(num_envs, 1)
 
     @property
     def available_mask(self) -> torch.Tensor:
@@ -168,14 +172,53 @@ class TemporalEnsemble:
             )
         length = self._shape[0]
         lengths = length if valid_lengths is None else valid_lengths
-        slot = self._oldest[ids]
-        self._chunks[ids, slot] = actions.to(device=self.device, dtype=torch.float32)
-        self._lengths[ids, slot] = _per_row(lengths, ids, high=length, name="valid_lengths")
-        self._positions[ids, slot] = _per_row(start_offset, ids, high=length, name="start_offset")
-        self._oldest[ids] = (slot + 1) % self.max_chunks
+        self.put(
+            ids,
+            actions,
+            _per_row(lengths, ids, high=length, name="valid_lengths"),
+            _per_row(start_offset, ids, high=length, name="start_offset"),
+        )
+
+    def put(
+        self,
+        ids: torch.Tensor,
+        actions: torch.Tensor,
+        lengths: torch.Tensor,
+        positions: torch.Tensor,
+    ) -> None:
+        """:meth:`add` of what has been checked; never waits for a GPU.
+
+        Args:
+            ids: rows, int64 ``[k]`` on the ensemble's device.
+            actions: ``[k, L, A]``.
+            lengths: how many of each chunk's actions count, int64 ``[k]`` likewise.
+            positions: which of them is for the row's next tick, int64 ``[k]`` likewise.
+        """
+        actions = moved(actions, self.device, torch.float32)
+        by_age = self._by_age[ids]
+        used_up = ~self._valid()[ids].gather(1, by_age)
+        # The oldest of those that are used up; of none, argmax is 0, the oldest of all.
+        place = used_up.to(torch.uint8).argmax(dim=1, keepdim=True)
+        slot = by_age.gather(1, place).squeeze(1)
+        self._chunks[ids, slot] = actions
+        self._lengths[ids, slot] = lengths
+        self._positions[ids, slot] = positions
+        # All behind it move up by one, and it is the newest.
+        moved_up = self._slots + (self._slots >= place)
+        moved_up[:, -1:] = place
+        self._by_age[ids] = by_age.gather(1, moved_up)
 
     def next_actions(self, mask: torch.Tensor | None = None) -> torch.Tensor:
         """The actions of this tick, after which the rows of ``mask`` are in their next one.
+
+        :meth:`current` and :meth:`advance` in one, for loops whose steps don't fail in between.
+        """
+        actions = self.current(mask)
+        self.advance(mask)
+        return actions
+
+    def current(self, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The actions of this tick.
 
         Args:
             mask: rows that act, bool ``[N]`` on the ensemble's device; all by default.
@@ -185,7 +228,7 @@ class TemporalEnsemble:
             not to be executed, and NaN for rows in it for which nothing was predicted, which
             must not be. A row with one prediction gets that one, bit for bit.
         """
-        by_age = (self._oldest.unsqueeze(1) + self._slots) % self.max_chunks
+        by_age = self._by_age
         valid = self._valid().gather(1, by_age)
         ranks = valid.cumsum(dim=1) - 1
         logits = torch.where(valid, -self._decay * ranks, -torch.inf)
@@ -196,11 +239,11 @@ class TemporalEnsemble:
         # What lies behind a chunk's valid length may be anything, NaN included.
         predicted = torch.where(valid.unsqueeze(-1), predicted, 0.0)
         actions = (weights * predicted).sum(dim=1)
-        if mask is None:
-            self._positions.add_(1)
-            return actions
-        self._positions.add_(mask.unsqueeze(1))
-        return torch.where(mask.unsqueeze(1), actions, 0.0)
+        return actions if mask is None else torch.where(mask.unsqueeze(1), actions, 0.0)
+
+    def advance(self, mask: torch.Tensor | None = None) -> None:
+        """Rows have acted, and are in their next tick: those of ``mask``, or all."""
+        self._positions.add_(1 if mask is None else mask.unsqueeze(1))
 
     def reset(self, env_ids: EnvIds | None = None) -> None:
         """Forget the chunks of rows, for which new episodes begin; of all by default.
@@ -211,8 +254,11 @@ class TemporalEnsemble:
         if env_ids is None:
             self._lengths.zero_()
             return
-        ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
-        self._lengths[ids] = 0
+        self.forget(canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device))
+
+    def forget(self, ids: torch.Tensor) -> None:
+        """:meth:`reset` of rows that have been checked, int64 ``[k]``; never waits for a GPU."""
+        self._lengths.index_fill_(0, ids, 0)
 
     def _valid(self) -> torch.Tensor:
         """Chunks that have an action for this tick, bool ``[N, K]``."""

@@ -19,8 +19,9 @@ class Handover:
         lead: a row is observed for its next chunk as soon as it has so many actions left.
         skip_elapsed: leave out the new chunk's actions for ticks that were executed from the old
             one; otherwise the new chunk is appended whole.
-        on_arrival: the new chunk takes over as soon as it is there; otherwise once the old one is
-            used up, which does not depend on how long inference took.
+        on_arrival: the new chunk takes over as soon as it is there, unless the steps that it was
+            valid for have all been made; otherwise once the old one is used up, which does not
+            depend on how long inference took.
         with_prefix: tell the policy which actions will be executed meanwhile.
     """
 
@@ -50,7 +51,9 @@ class Handover:
             keep, start, take = np.zeros_like(left_now), left_when_observed - left_now, take + keep
         elif self.skip_elapsed:
             start = left_when_observed
-        return Splice(keep=keep, start=start, count=np.clip(lengths - start, 0, take))
+        count = np.clip(lengths - start, 0, take)
+        # What came too late to say anything takes the place of nothing.
+        return Splice(keep=np.where(count > 0, keep, left_now), start=start, count=count)
 
 
 @dataclass(frozen=True, kw_only=True)

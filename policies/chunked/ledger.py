@@ -168,9 +168,14 @@ class ChunkLedger:
         """Chunks of rows, int64 ``[k]``, have been asked for."""
         self._tickets[rows] = ticket
 
+    def wanted_mask(self, rows: np.ndarray, ticket: int) -> np.ndarray:
+        """Which of the chunks of rows, int64 ``[k]``, are still wanted, bool ``[k]``."""
+        wanted: np.ndarray = self._tickets[rows] == ticket
+        return wanted
+
     def settle(self, rows: np.ndarray, ticket: int) -> np.ndarray:
         """Chunks have arrived: which of them are still wanted, bool ``[k]``; counts the others."""
-        wanted: np.ndarray = self._tickets[rows] == ticket
+        wanted = self.wanted_mask(rows, ticket)
         self.num_late += int(np.count_nonzero(~wanted))
         self._tickets[rows[wanted]] = NO_TICKET
         return wanted
@@ -179,29 +184,30 @@ class ChunkLedger:
         """No chunks will come under this ticket; rows, int64 ``[k]``, that still wait want one."""
         self._tickets[rows[self._tickets[rows] == ticket]] = NO_TICKET
 
-    def install(self, rows: np.ndarray, lengths: np.ndarray, handover: Handover) -> Splice:
-        """Rows, int64 ``[k]``, have new chunks.
+    def splice(self, rows: np.ndarray, lengths: np.ndarray, handover: Handover) -> Splice:
+        """What rows, int64 ``[k]``, would execute next with new chunks; changes nothing.
 
         Args:
-            rows: what :meth:`settle` found to be wanted.
+            rows: those whose chunks are wanted.
             lengths: valid actions of their chunks, int64 ``[k]``, at least 1.
             handover: that which held when they were asked for.
-
-        Returns:
-            What the rows execute next.
         """
-        splice = handover.splice(
+        return handover.splice(
             lengths=lengths,
             execute=self.execute,
             left_when_observed=self.left_when_observed(rows),
             left_now=self.remaining[rows],
         )
+
+    def install(self, rows: np.ndarray, splice: Splice) -> None:
+        """Rows, int64 ``[k]``, which :meth:`settle` found to want them, have new chunks."""
         self.remaining[rows] = splice.keep + splice.count
         self.chunk_ids[rows] += 1
         self._newest_count[rows] = splice.count
         self._left_when_observed[rows] = -1
-        self._idle_since[rows] = np.where(self.remaining[rows] > 0, -1, self._idle_since[rows])
-        return splice
+        idle_since = self._idle_since[rows]
+        idle_since[idle_since < 0] = self._tick  # of those that are left without any action
+        self._idle_since[rows] = np.where(self.remaining[rows] > 0, -1, idle_since)
 
     def advance(self, active_mask: np.ndarray) -> None:
         """One tick: the rows of ``active_mask`` have executed an action."""

@@ -7,12 +7,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from holdstep.envs.lazy_obs import LazyObs, Tick
 from holdstep.errors import ConfigError
+from holdstep.policies.chunked.transfers import uploaded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from holdstep.envs.contract import Obs
+
+
+def shallow_copy(obs: Obs) -> Obs:
+    """Another dictionary of the same tensors, to be edited without consequences for this one.
+
+    Images that are drawn when they are looked at stay so, and are drawn once for both.
+    """
+    if not isinstance(obs, LazyObs):
+        return dict(obs)
+    pending = obs.pending
+    ready = {name: obs[name] for name in obs if name not in pending}
+    return LazyObs(obs, ready, Tick(lambda name: {name: obs[name]}))
 
 
 class ObservedRows:
@@ -48,7 +62,7 @@ class ObservedRows:
             if key not in self._kept:
                 with torch.inference_mode(False):
                     self._kept[key] = torch.empty_like(self._obs[key])
-            self._kept[key][torch.from_numpy(rows).to(value.device)] = value
+            self._kept[key][uploaded(rows, value.device)] = value
 
     def now(self, rows: np.ndarray) -> Obs:
         """What rows, int64 ``[k]``, see now; new tensors."""
@@ -65,6 +79,5 @@ class ObservedRows:
 
 
 def _rows_of(obs: Obs, keys: Sequence[str] | None, rows: np.ndarray) -> Obs:
-    ids = torch.from_numpy(rows)
     keys = list(obs) if keys is None else keys
-    return {key: (group := obs[key])[ids.to(group.device)] for key in keys}
+    return {key: (group := obs[key])[uploaded(rows, group.device)] for key in keys}

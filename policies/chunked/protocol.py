@@ -68,7 +68,7 @@ class ChunkRequest:
             seed, the row, the episode and the chunk, whoever else is in the batch.
         instructions: what each row is to do, in words; empty where there are none.
         prefix: actions that will be executed before the new chunk takes over, float32 ``[B, P, A]``
-            (in the first ``prefix_lengths`` entries of a row), or None.
+            (in the first ``prefix_lengths`` entries of a row, zeros behind them), or None.
         prefix_lengths: int64 ``[B]`` on the CPU, or None.
         delays: ticks between this observation and the first action of the new chunk that can be
             executed, int64 ``[B]`` on the CPU, or None.
@@ -117,7 +117,7 @@ class ChunkResult:
     Attributes:
         actions: ``[B, L, A]``, on any device, as the env's ``step`` takes them.
         valid_lengths: how many of a row's actions mean something, int64 ``[B]``, 1 to L; None for
-            all of them.
+            all of them. Those behind may hold anything, NaN too.
         info: whatever else the policy has to say; a reader must know the policy.
     """
 

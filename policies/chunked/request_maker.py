@@ -11,6 +11,7 @@ import torch
 from holdstep.policies.chunked.observed_rows import ObservedRows
 from holdstep.policies.chunked.protocol import ChunkRequest
 from holdstep.policies.chunked.seeds import chunk_seeds
+from holdstep.policies.chunked.transfers import uploaded
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import Obs, TorchVectorEnv
@@ -52,6 +53,7 @@ class RequestMaker:
         with torch.inference_mode(False):  # written to in any mode
             shape = (env.num_envs, max_lead, spec.action_dim)
             self._prefixes = torch.zeros(shape, device=env.device)
+            self._places = torch.arange(max_lead, device=env.device)
 
     def update(self, obs: Obs) -> None:
         """A step or reset has returned these."""
@@ -80,7 +82,11 @@ class RequestMaker:
             self._observed_at[rows] = self._ledger.row_steps[rows]
             if handover.with_prefix:
                 upcoming = self._source.upcoming(rows, handover.lead)
-                self._prefixes[torch.from_numpy(rows)] = upcoming
+                left = uploaded(self._ledger.left_when_observed(rows), upcoming.device)
+                # Zeros where no action is, for what is left over there may be NaN.
+                there = (self._places[: handover.lead] < left[:, None]).unsqueeze(-1)
+                ids = uploaded(rows, upcoming.device)
+                self._prefixes[ids, : handover.lead] = torch.where(there, upcoming, 0.0)
 
     def observed_at(self, rows: np.ndarray) -> np.ndarray:
         """Steps that rows had made when they were observed, int64 ``[k]``."""
@@ -112,7 +118,7 @@ class RequestMaker:
             chunk_ids=torch.from_numpy(chunks),
             seeds=torch.from_numpy(seeds),
             instructions=[self._instructions[row] for row in rows] if self._instructions else (),
-            prefix=self._prefixes[torch.from_numpy(rows)] if with_prefix else None,
+            prefix=self._prefixes[uploaded(rows, self._prefixes.device)] if with_prefix else None,
             prefix_lengths=left if with_prefix else None,
             delays=left.clone() if handover.skip_elapsed else None,
         )

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 class RowHolder:
     """Suspends exactly the rows that it is told, and leaves alone what others suspended.
 
+    A row that it suspended may be resumed behind its back (by a reset of all rows, or by the user),
+    and even be suspended again for a reason of the user's. So it keeps the number of each
+    suspension, and a row is its own only while that is the one that holds.
+
     Args:
         env: a stack, in which there may be a :class:`~holdstep.wrappers.SuspendOnWait`.
     """
 
     def __init__(self, env: TorchVectorEnv) -> None:
         self._suspend = find_wrapper(env, SuspendOnWait)
-        self._held: set[int] = set()
+        self._held: dict[int, int] = {}  # rows, and the numbers of their suspensions
         self._num_envs = env.num_envs
 
     @property
@@ -33,10 +37,7 @@ class RowHolder:
 
     def others(self) -> np.ndarray | None:
         """Rows that somebody else suspended, bool ``[N]``; None for none."""
-        if self._suspend is None:
-            return None
-        rows = self._suspend.suspended_ids - self._held
-        if not rows:
+        if self._suspend is None or not (rows := self._others(self._suspend)):
             return None
         mask = np.zeros(self._num_envs, dtype=bool)
         mask[list(rows)] = True
@@ -47,7 +48,7 @@ class RowHolder:
 
         Otherwise the step that follows would, with an action that nobody chose for them.
         """
-        if self._suspend is not None and self._suspend.suspended_ids - self._held:
+        if self._suspend is not None and self._others(self._suspend):
             self._suspend.resume_finished()
 
     def wait_for_others(self) -> None:
@@ -61,29 +62,37 @@ class RowHolder:
         Raises:
             ConfigError: nothing in the stack can suspend rows.
         """
-        if self._suspend is None:
+        suspend = self._suspend
+        if suspend is None:
             if rows:
                 raise ConfigError(
                     "Rows have to wait while others are stepped, for which the stack needs a "
                     "SuspendOnWait: SuspendOnWait(env, rng='per_env')."
                 )
             return
-        suspended = self._suspend.suspended_ids
-        # What was resumed behind our back (by a reset of all rows, or by the user) is not held.
-        held = self._held & suspended
+        others = self._others(suspend)
+        mine = suspend.suspensions.keys() - others
         # Parked rows that somebody else suspended stay that one's to resume.
-        self._held = rows - (suspended - held)
-        if resumed := held - self._held:
-            self._suspend.resume(sorted(resumed))
-        if missing := self._held - held:
-            self._suspend.suspend(sorted(missing))
+        wanted = rows - others
+        try:
+            if resumed := mine - wanted:
+                suspend.resume(sorted(resumed))
+            if missing := wanted - mine:
+                suspend.suspend(sorted(missing))
+        finally:  # however far it came
+            now = suspend.suspensions
+            self._held = {row: now[row] for row in mine | wanted if row in now}
 
     def let_go(self) -> None:
         """Resume what was suspended here."""
-        if self._suspend is not None and (held := self._held & self._suspend.suspended_ids):
-            self._suspend.resume(sorted(held))
-        self._held = set()
+        self.hold_exactly(set())
 
     def forget(self) -> None:
         """A reset has resumed all rows."""
-        self._held = set()
+        self._held = {}
+
+    def _others(self, suspend: SuspendOnWait) -> set[int]:
+        now = suspend.suspensions
+        if now == self._held:  # as in nearly every step, and quicker than row by row
+            return set()
+        return {row for row, number in now.items() if self._held.get(row) != number}

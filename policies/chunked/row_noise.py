@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from holdstep.envs.state.rng import mix64
+from holdstep.policies.chunked.transfers import moved
 
 # SplitMix64's increment, as the int64 with its bits.
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64
@@ -54,14 +55,17 @@ class RowStreams:
 
     def __init__(self, seeds: torch.Tensor) -> None:
         # Mixed, so that seeds that follow each other don't give streams that do.
-        self._keys = mix64(seeds.to(torch.int64) + _GAMMA).unsqueeze(1)
+        keys = mix64(seeds.to(torch.int64) + _GAMMA).unsqueeze(1)
+        self._device = keys.device
+        # A network draws many times, and each copy to its GPU takes longer than a draw.
+        self._keys = {keys.device: keys}
         self._num_drawn = 0
 
     def uniform(
         self, shape: Sequence[int], device: str | torch.device | None = None
     ) -> torch.Tensor:
         """The next numbers of each row, uniform in (0, 1), float64 ``[B, *shape]``."""
-        keys = self._keys if device is None else self._keys.to(device)
+        keys = self._keys_on(self._device if device is None else torch.device(device))
         size = math.prod(shape)
         first = self._num_drawn + 1
         self._num_drawn += size
@@ -79,3 +83,9 @@ class RowStreams:
         # rounded alike: a row's noise could depend on where in the batch it is.
         noise: torch.Tensor = torch.special.ndtri(self.uniform(shape, device))
         return noise
+
+    def _keys_on(self, device: torch.device) -> torch.Tensor:
+        keys = self._keys.get(device)
+        if keys is None:
+            keys = self._keys[device] = moved(self._keys[self._device], device)
+        return keys

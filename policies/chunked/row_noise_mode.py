@@ -48,10 +48,17 @@ class RowNoiseMode(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Make what ``func`` draws, or let it do what it does."""
+        kwargs = kwargs or {}
         draw = _DRAWS.get(func)
-        if draw is not None:
-            return draw(self, *args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        if draw is None:
+            return func(*args, **kwargs)
+        out = kwargs.get("out")
+        if out is None:
+            return draw(self, *args, **kwargs)
+        noise = draw(self, *args, **{"device": out.device, "dtype": out.dtype} | kwargs)
+        if out.shape != noise.shape:  # most often torch.empty(0), to be made as large as it takes
+            out.resize_(noise.shape)
+        return out.copy_(noise)
 
     def normal(self, shape: Sequence[int], device: Device, dtype: Dtype) -> torch.Tensor:
         """What ``torch.randn`` returns instead."""

@@ -9,6 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+    from holdstep.policies.chunked.inference import FinishedRequest
     from holdstep.timeline import TimelineWriter
 
 
@@ -32,6 +33,16 @@ class RunTrace:
         """Rows, int64 ``[k]``, were reset: what they were in until then has not ended."""
         self._returns[rows] = 0.0
         self._begin_ticks[rows] = self._tick
+
+    def inference(self, finished: FinishedRequest) -> None:
+        """An inference has ended, well or not."""
+        self._writer.inference(
+            finished.request.env_ids.tolist(),
+            submitted_s=finished.submitted_s,
+            begin_s=finished.begin_s,
+            end_s=finished.end_s,
+            error=None if finished.error is None else str(finished.error),
+        )
 
     def step(
         self,

@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from holdstep.envs.contract import Info, Obs
 from holdstep.envs.env_ids import EnvIds, canonical_env_ids
 from holdstep.errors import ClosedEnvError, ConfigError, ResetNeededError, SuspensionError
 from holdstep.policies.chunked.action_source import ActionSource
 from holdstep.policies.chunked.chunk_desk import ChunkDesk
+from holdstep.policies.chunked.observed_rows import shallow_copy
 from holdstep.policies.chunked.row_holder import RowHolder
 from holdstep.policies.chunked.run_trace import RunTrace
 from holdstep.policies.chunked.runner_checks import (
@@ -26,40 +25,16 @@ from holdstep.policies.chunked.runner_checks import (
     checked_execute,
     checked_numbers,
 )
+from holdstep.policies.chunked.runner_step import RunnerStep
 from holdstep.policies.chunked.schedulers.cohort import Cohort
 from holdstep.policies.chunked.statistics import RunnerCounters, RunnerStats
 
 if TYPE_CHECKING:
-    from holdstep.envs.contract import TorchVectorEnv
+    from holdstep.envs.contract import Info, Obs, TorchVectorEnv
     from holdstep.policies.chunked.ensemble import TemporalEnsembling
     from holdstep.policies.chunked.protocol import ChunkedPolicy
     from holdstep.policies.chunked.schedulers.base import Determinism, Scheduler
     from holdstep.timeline import TimelineWriter
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunnerStep:
-    """What one step of a runner did.
-
-    Attributes:
-        obs: as the env's ``step`` returned it.
-        reward: likewise.
-        terminated: likewise.
-        truncated: likewise.
-        info: likewise; ``info["active"]`` are the rows that advanced.
-        actions: what the rows that advanced did, float32 ``[N, A]``; of others, anything.
-        active_mask: ``info["active"]`` on the host, bool ``[N]``.
-        ended_ids: rows whose episode ended, int64 ``[k]`` on the host.
-    """
-
-    obs: Obs
-    reward: torch.Tensor
-    terminated: torch.Tensor
-    truncated: torch.Tensor
-    info: Info
-    actions: torch.Tensor
-    active_mask: np.ndarray
-    ended_ids: np.ndarray
 
 
 class ChunkRunner:
@@ -90,7 +65,8 @@ class ChunkRunner:
         seed: of the policy's noise.
         instructions: what the rows are to do: one text for all, or one per row.
         timeline: write a trace of the run to this path, or this writer.
-        timeout_s: the longest that a step waits for inference [s]; None for no limit.
+        timeout_s: the longest that a step waits for inference [s]; None for no limit. With one, the
+            policy is always called in a thread of its own, which such a step can leave.
         clock: time [s], for tests.
 
     Raises:
@@ -150,9 +126,10 @@ class ChunkRunner:
         self._counters = RunnerCounters()
         self._parked = np.zeros(self._num_envs, dtype=bool)
         self._begun_s: float | None = None
+        self._is_mid_step = False  # the env has made a step that is not in the books
         self._closed = False
         with ExitStack() as resources:  # closed here if anything below is refused
-            writer = _timeline(timeline, self, clock, resources)
+            writer = self._opened(timeline, resources)
             self._trace = None if writer is None else RunTrace(writer, env.num_envs)
             self._desk = ChunkDesk(
                 env,
@@ -162,7 +139,7 @@ class ChunkRunner:
                 execute=execute,
                 seed=seed,
                 counters=self._counters,
-                timeline=writer,
+                trace=self._trace,
                 timeout_s=timeout_s,
                 clock=clock,
             )
@@ -191,22 +168,24 @@ class ChunkRunner:
         """Reset all rows and begin anew: nobody is parked, what was asked for is dropped.
 
         Args:
-            seed: of the env's reset.
+            seed: of the env's reset. The policy's noise begins anew with the runner's own seed: to
+                draw other noise, make a runner with another one, or name the episodes.
 
         Returns:
-            As the env's ``reset``.
+            As the env's ``reset``; tensors as in :attr:`RunnerStep.obs`.
         """
         self._check_open()
         obs, info = self.env.reset(seed=seed)
         self._holder.forget()
         self._parked[:] = False
         self.scheduler.start(num_envs=self._num_envs, execute=self.execute)
-        self._counters.__init__()  # type: ignore[misc]
+        self._counters.clear()
         self._desk.start(obs)
         if self._trace is not None:
             self._trace.begin_episodes(np.arange(self._num_envs))
         self._begun_s = self._clock()
-        return obs, info
+        self._is_mid_step = False
+        return shallow_copy(obs), info
 
     def step(self) -> RunnerStep:
         """One step of the env, after having waited for inference where nobody could be stepped.
@@ -217,7 +196,8 @@ class ChunkRunner:
             PolicyTimeoutError: inference took longer than ``timeout_s``. It goes on; call again to
                 wait for it again.
             SuspensionError: every row is parked.
-            ResetNeededError: before the first reset.
+            ResetNeededError: before the first reset, or after a step that the env made and that was
+                interrupted before it was booked.
             ClosedEnvError: after close.
         """
         self._check_ready()
@@ -226,12 +206,13 @@ class ChunkRunner:
         active = self._ledger.runnable_mask
         begin_s = self._clock()
         self._holder.hold_exactly(self._rows_to_hold(active))
-        actions = self._source.next_actions(active)
+        actions = self._source.current(active)
         obs, reward, terminated, truncated, info = self.env.step(actions)
+        self._is_mid_step = True
         ended_ids = np.flatnonzero((terminated | truncated).cpu().numpy())
         end_s = self._clock()
         ages = self._source.ages(self._ledger.row_steps)
-        self._count(active, ages, end_s - begin_s)
+        self._counters.step(active, self._ledger.live_mask, ages, duration_s=end_s - begin_s)
         if self._trace is not None:
             self._trace.step(
                 active,
@@ -245,8 +226,9 @@ class ChunkRunner:
             )
         self._source.advance(active)
         self._desk.advance(active, obs, ended_ids, duration_s=end_s - begin_s)
+        self._is_mid_step = False
         return RunnerStep(
-            obs=obs,
+            obs=shallow_copy(obs),
             reward=reward,
             terminated=terminated,
             truncated=truncated,
@@ -282,7 +264,7 @@ class ChunkRunner:
             seed: of the reset, where the env takes one for some rows.
 
         Returns:
-            As the env's ``reset``.
+            As the env's ``reset``; tensors as in :attr:`RunnerStep.obs`.
         """
         self._check_ready()
         rows = self._rows(env_ids)
@@ -292,7 +274,7 @@ class ChunkRunner:
             self._desk.begin_episodes(rows, obs)
             if self._trace is not None:
                 self._trace.begin_episodes(rows)
-        return obs, info
+        return shallow_copy(obs), info
 
     def set_instructions(self, env_ids: EnvIds, instructions: str | Sequence[str]) -> None:
         """From their next chunk on, rows are to do something else.
@@ -333,23 +315,8 @@ class ChunkRunner:
 
     def stats(self) -> RunnerStats:
         """What was done since the last reset."""
-        counted = self._counters
-        return RunnerStats(
-            num_ticks=self._ledger.tick,
-            env_steps=counted.env_steps,
-            waiting_steps=counted.waiting_steps,
-            num_inferences=counted.num_inferences,
-            inferred_rows=counted.inferred_rows,
-            num_late=self._ledger.num_late,
-            dropped_actions=self._ledger.num_dropped_actions,
-            num_episodes=counted.num_episodes,
-            mean_staleness_ticks=counted.staleness_sum / max(counted.env_steps, 1),
-            max_staleness_ticks=counted.max_staleness_ticks,
-            step_s=counted.step_s,
-            inference_s=counted.inference_s,
-            waited_s=counted.waited_s,
-            elapsed_s=0.0 if self._begun_s is None else self._clock() - self._begun_s,
-        )
+        elapsed_s = 0.0 if self._begun_s is None else self._clock() - self._begun_s
+        return self._counters.stats(self._ledger, elapsed_s=elapsed_s)
 
     def close(self) -> None:
         """Stop inference, resume rows that were suspended here, and end the trace.
@@ -374,6 +341,24 @@ class ChunkRunner:
     ) -> None:
         self.close()
 
+    def _opened(
+        self, timeline: str | Path | TimelineWriter | None, resources: ExitStack
+    ) -> TimelineWriter | None:
+        if not isinstance(timeline, str | Path):
+            return timeline
+        from holdstep.timeline import TimelineWriter
+
+        metadata = {
+            "task": self.env.unwrapped.task_id,
+            "scheduler": type(self.scheduler).__name__,
+            "execute": self.execute,
+        }
+        writer = TimelineWriter(
+            timeline, num_envs=self._num_envs, metadata=metadata, clock=self._clock
+        )
+        resources.callback(writer.close)
+        return writer
+
     def _find_live_rows(self) -> None:
         self._holder.resume_finished()
         while not (live := self.live_mask).any():
@@ -390,14 +375,6 @@ class ChunkRunner:
         waiting = self._ledger.live_mask & ~active
         return set(np.flatnonzero(waiting | self._parked).tolist())
 
-    def _count(self, active: np.ndarray, ages: np.ndarray, duration_s: float) -> None:
-        counted, num_active = self._counters, int(np.count_nonzero(active))
-        counted.env_steps += num_active
-        counted.waiting_steps += int(np.count_nonzero(self._ledger.live_mask)) - num_active
-        counted.staleness_sum += int(ages[active].sum())
-        counted.max_staleness_ticks = max(counted.max_staleness_ticks, int(ages[active].max()))
-        counted.step_s += duration_s
-
     def _rows(self, env_ids: EnvIds) -> np.ndarray:
         ids = canonical_env_ids(env_ids, num_envs=self._num_envs, device=torch.device("cpu"))
         rows: np.ndarray = ids.numpy()
@@ -411,23 +388,8 @@ class ChunkRunner:
         self._check_open()
         if self._begun_s is None:
             raise ResetNeededError("Call the runner's reset() before step().")
-
-
-def _timeline(
-    timeline: str | Path | TimelineWriter | None,
-    runner: ChunkRunner,
-    clock: Callable[[], float],
-    resources: ExitStack,
-) -> TimelineWriter | None:
-    if not isinstance(timeline, str | Path):
-        return timeline
-    from holdstep.timeline import TimelineWriter
-
-    metadata: dict[str, Any] = {
-        "task": runner.env.unwrapped.task_id,
-        "scheduler": type(runner.scheduler).__name__,
-        "execute": runner.execute,
-    }
-    writer = TimelineWriter(timeline, num_envs=runner.env.num_envs, metadata=metadata, clock=clock)
-    resources.callback(writer.close)
-    return writer
+        if self._is_mid_step:
+            raise ResetNeededError(
+                "The env has made a step that was interrupted before it was booked, so what each "
+                "row is to do next is unknown. Call the runner's reset()."
+            )

@@ -112,4 +112,5 @@ def _arrive(ledger: ChunkLedger, ticket: int, rows: np.ndarray) -> None:
     wanted = rows[ledger.settle(rows, ticket)]
     if len(wanted):
         # As long as is ever executed of a chunk.
-        ledger.install(wanted, np.full(len(wanted), 2**31), ledger.handover)
+        lengths = np.full(len(wanted), 2**31)
+        ledger.install(wanted, ledger.splice(wanted, lengths, ledger.handover))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from holdstep.policies.chunked.ledger import ChunkLedger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +75,45 @@ class RunnerCounters:
     step_s: float = 0.0
     inference_s: float = 0.0
     waited_s: float = 0.0
+
+    def clear(self) -> None:
+        """Count from the beginning."""
+        for counter in fields(self):
+            setattr(self, counter.name, counter.default)
+
+    def step(
+        self, active_mask: np.ndarray, live_mask: np.ndarray, ages: np.ndarray, *, duration_s: float
+    ) -> None:
+        """A step of the env was made.
+
+        Args:
+            active_mask: rows that advanced, bool ``[N]``; at least one.
+            live_mask: rows that take part, bool ``[N]``.
+            ages: of the observations behind the rows' actions [env steps], int64 ``[N]``.
+            duration_s: how long it took [s].
+        """
+        num_active, active_ages = int(np.count_nonzero(active_mask)), ages[active_mask]
+        self.env_steps += num_active
+        self.waiting_steps += int(np.count_nonzero(live_mask)) - num_active
+        self.staleness_sum += int(active_ages.sum())
+        self.max_staleness_ticks = max(self.max_staleness_ticks, int(active_ages.max()))
+        self.step_s += duration_s
+
+    def stats(self, ledger: ChunkLedger, *, elapsed_s: float) -> RunnerStats:
+        """What was counted, here and by the ledger."""
+        return RunnerStats(
+            num_ticks=ledger.tick,
+            env_steps=self.env_steps,
+            waiting_steps=self.waiting_steps,
+            num_inferences=self.num_inferences,
+            inferred_rows=self.inferred_rows,
+            num_late=ledger.num_late,
+            dropped_actions=ledger.num_dropped_actions,
+            num_episodes=self.num_episodes,
+            mean_staleness_ticks=self.staleness_sum / max(self.env_steps, 1),
+            max_staleness_ticks=self.max_staleness_ticks,
+            step_s=self.step_s,
+            inference_s=self.inference_s,
+            waited_s=self.waited_s,
+            elapsed_s=elapsed_s,
+        )

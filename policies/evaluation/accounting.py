@@ -75,6 +75,10 @@ class EpisodeAccounts:
         self.num_started += len(episodes)
         return episodes
 
+    def add_one(self) -> None:
+        """One more episode is to be run, in the stead of one that does not serve its purpose."""
+        self.num_episodes += 1
+
     def finish(self, row: int) -> int:
         """The episode of a row has ended: its number."""
         episode = int(self.episode_of_row[row])

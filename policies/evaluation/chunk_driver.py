@@ -30,7 +30,8 @@ class ChunkDriver:
         **options: of the runner.
 
     Raises:
-        ConfigError: the scheduler is of class ``timing``, or the runner refuses something.
+        ConfigError: the scheduler is of class ``timing``, the policy takes no instructions and gets
+            some, or the runner refuses something.
     """
 
     def __init__(
@@ -51,6 +52,13 @@ class ChunkDriver:
                 "take (class 'timing'): a slower machine would find another success rate. Take a "
                 "scheduler of class 'exact' or 'delayed', or say force=True, which the result "
                 "will then say too."
+            )
+        spec = getattr(policy, "spec", None)
+        if instructed and spec is not None and not spec.uses_instructions:
+            raise ConfigError(
+                f"Instructions were given, but {type(policy).__name__} takes none: its "
+                "spec.uses_instructions is False. For GrootPolicy set the mapping's language_key, "
+                "for OpenPiPolicy its prompt_key, for LeRobotPolicy uses_instructions=True."
             )
         # Until an episode begins, a row has an empty text, which nobody is asked about.
         instructions = "" if instructed else ()

@@ -7,6 +7,7 @@ import datetime
 import importlib.metadata
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ from holdstep.policies.evaluation.result import EvalResult
 from holdstep.policies.evaluation.run import EvaluationRun
 from holdstep.policies.evaluation.streams import episode_streams
 from holdstep.policies.evaluation.success import EvalStep, success_source
+from holdstep.wrappers.base import find_wrapper
+from holdstep.wrappers.chunk import ActionChunkReplay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,12 +121,13 @@ def evaluate(
     >>> result.success_rate, len(result.episodes)
     (1.0, 20)
     """
-    _check_env(env)
+    check_env(env)
+    _check_undiscounted(env)
     checked_confidence(confidence)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise ConfigError(f"seed must be an integer from 0 to 2**31 - 1, got {seed!r}.")
     accounts = EpisodeAccounts(env.num_envs, num_episodes)
-    max_steps = _checked_max_steps(env, max_steps)
+    max_steps = checked_max_steps(env, max_steps)
     source = success_source(env, success)
     meter = EpisodeMeter(env.num_envs, env.device, source, success_when)
     streams = episode_streams(env, per_episode_seeds)
@@ -135,7 +139,7 @@ def evaluate(
         "timeline": timeline,
         "timeout_s": timeout_s,
     }
-    driver = _driver(env, policy, options, seed=seed, force=force, instructed=texts is not None)
+    driver = driver_of(env, policy, options, seed=seed, force=force, instructed=texts is not None)
     started_s = time.perf_counter()
     with _progress_bar(num_episodes) if progress else contextlib.nullcontext(_nothing) as advance:
         run = EvaluationRun(
@@ -146,7 +150,7 @@ def evaluate(
             seed=seed,
             max_steps=max_steps,
             instructions=texts,
-            on_episode=advance,
+            on_episode=lambda _: advance(),
         )
 
         def result() -> EvalResult:
@@ -162,6 +166,7 @@ def evaluate(
                 num_envs=env.num_envs,
                 num_steps=run.num_steps,
                 wall_time_s=time.perf_counter() - started_s,
+                num_by_instruction=dict(Counter(map(texts, range(num_episodes)))) if texts else {},
                 metadata=_metadata(env, policy) | driver.metadata,
             )
 
@@ -173,7 +178,7 @@ def evaluate(
     return result()
 
 
-def _driver(
+def driver_of(
     env: TorchVectorEnv,
     policy: Policy,
     chunk_options: dict[str, Any],
@@ -182,6 +187,11 @@ def _driver(
     force: bool,
     instructed: bool,
 ) -> EpisodeDriver:
+    """Who steps the env: for a policy of chunks, or for one that acts at every step.
+
+    Raises:
+        ConfigError: it is neither, or an option is not for it.
+    """
     if isinstance(policy, ChunkedPolicy):
         from holdstep.policies.evaluation.chunk_driver import ChunkDriver
 
@@ -202,7 +212,8 @@ def _driver(
     return PolicyDriver(env, policy)
 
 
-def _check_env(env: TorchVectorEnv) -> None:
+def check_env(env: TorchVectorEnv) -> None:
+    """Refuse what is no holdstep env."""
     if not isinstance(env, TorchVectorEnv):
         raise ConfigError(
             f"evaluate() takes a holdstep env, got {type(env).__name__}. Adapt it first: "
@@ -210,7 +221,17 @@ def _check_env(env: TorchVectorEnv) -> None:
         )
 
 
-def _checked_max_steps(env: TorchVectorEnv, max_steps: int | None) -> int:
+def _check_undiscounted(env: TorchVectorEnv) -> None:
+    replay = find_wrapper(env, ActionChunkReplay)
+    if replay is not None and replay.gamma != 1.0:
+        raise ConfigError(
+            "Returns are sums of rewards, but this env's ActionChunkReplay discounts those within "
+            f"a chunk by gamma={replay.gamma}. Evaluate with gamma=1.0."
+        )
+
+
+def checked_max_steps(env: TorchVectorEnv, max_steps: int | None) -> int:
+    """The longest that an episode may be [env steps]: as given, or twice the time limit."""
     if max_steps is not None:
         if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
             raise ConfigError(f"max_steps must be an integer of at least 1, got {max_steps!r}.")

@@ -73,7 +73,9 @@ class EpisodeMeter:
         active = step.info["active"]
         done = step.terminated | step.truncated
         self._returns += step.reward  # 0 in rows that did not advance
-        self._lengths += active
+        # A step of ActionChunkReplay is several of the env's.
+        num_steps: torch.Tensor = step.info.get("num_steps", active)
+        self._lengths += num_steps
         success, reported = self._read(step, active)
         columns = torch.stack(
             [

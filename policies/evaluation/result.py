@@ -69,6 +69,7 @@ class EvalResult:
         num_envs: rows.
         num_steps: how often the env was stepped.
         wall_time_s: of the whole evaluation [s].
+        num_by_instruction: how many episodes were to do what; empty without instructions.
         metadata: the env's id, the policy's name, the scheduler, versions, the device, the date.
     """
 
@@ -83,6 +84,7 @@ class EvalResult:
     num_envs: int
     num_steps: int
     wall_time_s: float
+    num_by_instruction: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -143,7 +145,11 @@ class EvalResult:
             if episode.instruction is not None:
                 groups.setdefault(episode.instruction, []).append(episode)
         return {
-            text: dataclasses.replace(self, episodes=tuple(episodes), num_episodes=len(episodes))
+            text: dataclasses.replace(
+                self,
+                episodes=tuple(episodes),
+                num_episodes=self.num_by_instruction.get(text, len(episodes)),
+            )
             for text, episodes in groups.items()
         }
 

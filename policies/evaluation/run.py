@@ -38,7 +38,7 @@ class EvaluationRun:
         seed: of the run.
         max_steps: the longest that an episode may be [env steps].
         instructions: what an episode is to do, from its number; None for nothing.
-        on_episode: called when an episode that counts has ended.
+        on_episode: called with an episode that has ended, before its row starts another.
         clock: seconds, for the episodes' wall times.
     """
 
@@ -52,7 +52,7 @@ class EvaluationRun:
         seed: int,
         max_steps: int,
         instructions: Callable[[int], str] | None,
-        on_episode: Callable[[], object],
+        on_episode: Callable[[EpisodeResult], object],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._driver = driver
@@ -127,23 +127,21 @@ class EvaluationRun:
 
     def _finish(self, row: int, readout: Readout) -> None:
         episode = self._accounts.finish(row)
-        self._finished.append(
-            EpisodeResult(
-                episode=episode,
-                env_id=row,
-                seed=episode_seed(self._seed, episode)
-                if self._streams.scope == "episode"
-                else None,
-                episode_return=float(readout.returns[row]),
-                length=int(readout.lengths[row]),
-                success=bool(readout.success[row]) if readout.reported[row] else None,
-                terminated=bool(readout.terminated[row]),
-                truncated=bool(readout.truncated[row]),
-                instruction=self._texts.pop(episode, None),
-                wall_time_s=self._clock() - self._started_s.pop(episode),
-            )
+        has_seed = self._streams.scope == "episode"
+        result = EpisodeResult(
+            episode=episode,
+            env_id=row,
+            seed=episode_seed(self._seed, episode) if has_seed else None,
+            episode_return=float(readout.returns[row]),
+            length=int(readout.lengths[row]),
+            success=bool(readout.success[row]) if readout.reported[row] else None,
+            terminated=bool(readout.terminated[row]),
+            truncated=bool(readout.truncated[row]),
+            instruction=self._texts.pop(episode, None),
+            wall_time_s=self._clock() - self._started_s.pop(episode),
         )
-        self._on_episode()
+        self._finished.append(result)
+        self._on_episode(result)
 
     def _check_progress(self, readout: Readout, running_mask: np.ndarray) -> None:
         too_long = np.flatnonzero(running_mask & (readout.lengths >= self._max_steps)).tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -168,10 +167,8 @@ class SimulatorStreams(CounterStreams):
     def write(
         self, ids: torch.Tensor, key: torch.Tensor, gamma: torch.Tensor, counter: torch.Tensor
     ) -> None:
-        """By way of a snapshot of the rows."""
-        snapshot = self._suspend.snapshot(ids)
-        streams = {"random.key": key, "random.gamma": gamma, "random.counter": counter}
-        self._suspend.restore(dataclasses.replace(snapshot, rows={**snapshot.rows, **streams}), ids)
+        """Into the simulator's row state; nothing is drawn or copied for it."""
+        self._suspend.set_streams(ids, key=key, gamma=gamma, counter=counter)
 
 
 def episode_streams(env: TorchVectorEnv, per_episode: bool | None) -> EpisodeStreams:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from holdstep.errors import ConfigError, nearest_names
+from holdstep.policies.chunked.transfers import moved
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import Obs
@@ -75,7 +76,7 @@ class FeatureMapping:
             ConfigError: a group's shape is not the feature's.
         """
         return {
-            key: self._feature(key, [obs[group].to(device, non_blocking=True) for group in groups])
+            key: self._feature(key, [moved(obs[group], device) for group in groups])
             for key, groups in self._sources.items()
         }
 

@@ -603,6 +603,27 @@ def test_errors_name_the_rows():
         env.resume([0, 1, 2])
 
 
+def test_each_suspension_has_a_number_of_its_own():
+    """By which who suspended a row knows whether it is still theirs to resume."""
+    env = suspendable()
+    env.suspend([0, 2])
+    first = dict(env.suspensions)
+    assert set(first) == env.suspended_ids == {0, 2}
+    env.resume([2])
+    env.suspend([2, 3])
+    assert env.suspensions[0] == first[0]
+    assert env.suspensions[2] not in first.values()
+    env.reset(options={"env_ids": torch.tensor([0])})
+    assert env.suspensions[0] == first[0]  # it stays suspended
+    numbers = {*first.values(), *env.suspensions.values()}
+    env.reset()
+    assert not env.suspensions
+    env.suspend([0])
+    assert env.suspensions[0] not in numbers
+    with pytest.raises(TypeError):
+        env.suspensions[1] = 1
+
+
 def test_no_rows_are_no_error():
     env = suspendable()
     env.suspend([])

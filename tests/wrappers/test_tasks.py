@@ -195,6 +195,40 @@ def test_the_first_episodes_to_start_are_the_ones_that_count(num_episodes):
     assert is_free(env)
 
 
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_for_an_episode_that_does_not_count_another_one_is_started(num_envs):
+    """So that as many count, each attempt is run to its end, and no more than needed are run."""
+    env = stack(num_envs=num_envs)
+    under_way, most = set(), []
+
+    async def fails_at_first(handle):
+        under_way.add(handle.episode)
+        for _ in range(1 + handle.episode % 3):
+            await handle.step([0.0])
+        most.append(len(under_way))
+        under_way.remove(handle.episode)
+        return handle.episode % 2 == 1
+
+    result = run_per_env(env, fails_at_first, 5, counts=lambda record: record.return_value)
+    assert sum(result.return_values) == 5
+    num_attempts = len(result.episodes)
+    assert [record.episode for record in result.episodes] == list(range(num_attempts))
+    assert max(most) <= min(num_envs, 5)
+    assert not under_way
+    # Every other attempt succeeds; no attempt was started beyond what was still missing.
+    assert 9 <= num_attempts <= 9 + num_envs
+    assert is_free(env)
+
+
+def test_attempts_are_bounded():
+    async def fails(handle):
+        await handle.step([0.0])
+        return False
+
+    result = run_per_env(stack(), fails, 5, counts=lambda record: False, max_attempts=11)
+    assert len(result.episodes) == 11
+
+
 def test_a_row_that_is_given_up_is_reset_for_its_next_episode():
     env = stack(num_envs=2)
     firsts = []
@@ -497,6 +531,7 @@ def test_within_a_loop():
         ({"num_episodes": 0}, "num_episodes"),
         ({"num_episodes": True}, "num_episodes"),
         ({"timeout_s": 0}, "timeout_s"),
+        ({"max_attempts": 0}, "max_attempts"),
     ],
 )
 def test_arguments_are_checked(change, message):
@@ -510,3 +545,6 @@ def test_progress_is_shown(capsys):
     captured = capsys.readouterr()
     assert "5/5" in captured.err
     assert captured.out == ""
+    counted = iter([True, False, False, True])
+    run_per_env(stack(), hold_still, 2, progress=True, counts=lambda record: next(counted))
+    assert "2/2" in capsys.readouterr().err

@@ -70,7 +70,8 @@ class PlainRow:
             new = chunk[: self.execute]
         elif mode == "discard on arrival":
             executed_meanwhile = left - len(old)
-            old, new = [], chunk[executed_meanwhile : left + self.execute]
+            new = chunk[executed_meanwhile : left + self.execute]
+            old = [] if new else old
         else:
             new = chunk[left : left + self.execute]
         self.queue, self.newest = old + new, len(new)

@@ -80,6 +80,17 @@ def test_what_is_finite_only_before_it_is_made_an_action_is_refused():
         check(ChunkResult(actions=actions))
 
 
+def test_what_lies_behind_the_valid_actions_may_be_no_numbers():
+    actions = good()
+    actions[0, 1:], actions[1, 3:] = torch.nan, torch.inf
+    result = ChunkResult(actions=actions, valid_lengths=torch.tensor([1, 3, 4]))
+    assert check(result) is result
+    for lengths in ([2, 3, 4], [1, 4, 4]):
+        row = 5 if lengths[0] == 2 else 6
+        with pytest.raises(PolicyError, match=rf"NaN or infinite for rows \[{row}\]"):
+            check(ChunkResult(actions=actions, valid_lengths=torch.tensor(lengths)))
+
+
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [

@@ -20,8 +20,11 @@ class Reference:
         self.max_chunks, self.decay = max_chunks, decay
 
     def add(self, env_id, actions, length, position):
-        self.rows[env_id].append([np.asarray(actions, np.float64), length, position])
-        self.rows[env_id] = self.rows[env_id][-self.max_chunks :]
+        row = self.rows[env_id]
+        if len(row) == self.max_chunks:
+            used_up = [place for place, chunk in enumerate(row) if chunk[2] >= chunk[1]]
+            row.pop(used_up[0] if used_up else 0)
+        row.append([np.asarray(actions, np.float64), length, position])
 
     def next_action(self, env_id):
         predictions = [
@@ -92,7 +95,9 @@ def test_equals_the_reference(events, max_chunks, decay):
             mask = torch.zeros(NUM_ENVS, dtype=torch.bool)
             mask[env_ids] = True
             available = ensemble.available_mask
-            actions = ensemble.next_actions(mask)
+            actions = ensemble.current(mask)
+            assert torch.equal(available, ensemble.available_mask)  # nobody has acted yet
+            assert torch.equal(actions.isnan(), ensemble.next_actions(mask).isnan())
             assert actions.shape == (NUM_ENVS, DIM)
             assert actions.dtype == torch.float32
             for env_id in range(NUM_ENVS):
@@ -140,6 +145,18 @@ def test_equals_the_published_average_when_every_tick_has_a_chunk(decay):
     np.testing.assert_allclose(
         torch.stack(executed), act_as_published(chunks.double().numpy(), decay), atol=1e-6
     )
+
+
+def test_what_is_current_stays_so_until_its_rows_advance():
+    ensemble = TemporalEnsemble(2, 2, 1, device="cpu")
+    ensemble.add([0, 1], torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]))
+    for _ in range(3):
+        assert ensemble.current().tolist() == [[1.0], [3.0]]
+    ensemble.advance(torch.tensor([False, True]))
+    assert ensemble.current().tolist() == [[1.0], [4.0]]
+    assert ensemble.current(torch.tensor([True, False])).tolist() == [[1.0], [0.0]]
+    ensemble.advance()
+    assert ensemble.current()[0].tolist() == [2.0]
 
 
 def test_older_predictions_weigh_more_with_a_positive_decay():

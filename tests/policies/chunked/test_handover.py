@@ -69,6 +69,12 @@ def test_switching_early_ends_a_chunk_where_switching_at_the_end_does():
         assert early[0] + early[2] == late[0] + late[2]
 
 
+def test_a_chunk_that_is_over_when_it_comes_does_not_take_the_place_of_what_is_left():
+    rule = Handover(lead=4, skip_elapsed=True, on_arrival=True)
+    assert spliced(rule, length=3, execute=8, observed=4, now=1) == (1, 3, 0)
+    assert spliced(rule, length=4, execute=8, observed=4, now=1) == (0, 3, 1)
+
+
 def test_a_chunk_that_is_over_before_it_can_begin_gives_nothing():
     assert spliced(Handover(lead=4, skip_elapsed=True), length=3, execute=8, observed=4, now=1) == (
         1,

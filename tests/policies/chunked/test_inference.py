@@ -1,21 +1,15 @@
 """Where policies are called: in which thread, in which order, and what becomes of failures."""
 
 import contextlib
-import gc
 import threading
-import time
-import weakref
 
 import pytest
 import torch
 
 from holdstep.errors import PolicyError
 from holdstep.policies import ChunkResult, ChunkSpec
-from holdstep.policies.chunked.inference import (
-    InlineInference,
-    WorkerInference,
-    infer_in_batches,
-)
+from holdstep.policies.chunked.inference import InlineInference, infer_in_batches
+from holdstep.policies.chunked.worker_inference import WorkerInference
 from tests.policies.chunked.test_check_result import request_of
 
 LONG_S = 20.0
@@ -227,56 +221,6 @@ def test_waiting_ends_with_the_time_and_the_result_can_be_had_later():
         go_on.set()
         (finished,) = collect(inference, 1)
     assert finished.ticket == 0
-
-
-def worker_threads():
-    return [thread for thread in threading.enumerate() if thread.name == "holdstep-inference"]
-
-
-def test_closing_beside_a_call_that_hangs_takes_about_a_second():
-    policy, entered, go_on = Logbook(), threading.Event(), threading.Event()
-    policy.infer_hook = lambda request: (entered.set(), go_on.wait(LONG_S))
-    before = set(worker_threads())
-    inference = WorkerInference(policy, device=torch.device("cpu"))
-    (thread,) = set(worker_threads()) - before
-    assert thread.daemon  # or the process could not end
-    inference.submit(0, request_of(1))
-    inference.submit(1, request_of(1, first=1))
-    assert entered.wait(LONG_S)
-    begin_s = time.perf_counter()
-    inference.close()
-    assert 0.9 < time.perf_counter() - begin_s < 5
-    go_on.set()
-    thread.join(LONG_S)
-    assert not thread.is_alive()
-    assert ("infer", [1]) not in policy.calls  # what had not been begun is never asked for
-
-
-def test_closing_an_idle_worker_ends_its_thread_at_once():
-    before = set(worker_threads())
-    inference = WorkerInference(Logbook(), device=torch.device("cpu"))
-    (thread,) = set(worker_threads()) - before
-    inference.close()
-    assert not thread.is_alive()
-    inference.close()
-
-
-def test_a_request_is_let_go_of_once_it_is_answered():
-    """Else the images of the last one would stay on the device until the next."""
-    with running("worker", Logbook()) as inference:
-        request = request_of(1)
-        image = weakref.ref(request.obs["policy"])
-        inference.submit(0, request)
-        del request
-        finished = collect(inference, 1)
-        assert image() is not None
-        del finished
-        for _ in range(200):  # the thread lets go a moment after it has answered
-            gc.collect()
-            if image() is None:
-                break
-            time.sleep(0.01)
-        assert image() is None
 
 
 def test_under_inference_mode_a_worker_does_as_the_caller_would(kind):

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from holdstep.policies.chunked.action_queue import ActionQueue
 from holdstep.policies.chunked.ages import ActionAges
-from holdstep.policies.chunked.handover import Handover
+from holdstep.policies.chunked.handover import Handover, Splice
 from holdstep.policies.chunked.ledger import ChunkLedger
 from tests.policies.chunked.plain_books import HANDOVERS, PlainRow
 
@@ -85,7 +85,8 @@ class Books(RuleBasedStateMachine):
             return
         chunks = torch.empty(len(kept), self.length, 2)
         chunks[:, :, 0], chunks[:, :, 1] = ticket, torch.arange(self.length)
-        splice = self.ledger.install(kept, lengths, handover)
+        splice = self.ledger.splice(kept, lengths, handover)
+        self.ledger.install(kept, splice)
         self.queue.put(kept, chunks, splice)
         self.ages.put(kept, splice, np.array([when[i] for i in kept]))
         for i, length in zip(kept.tolist(), lengths.tolist(), strict=True):
@@ -193,7 +194,13 @@ def give(ledger, rows, lengths, ticket=0):
     rows = ids(rows)
     ledger.submit(rows, ticket)
     assert ledger.settle(rows, ticket).all()
-    return ledger.install(rows, np.array(lengths), ledger.handover)
+    install(ledger, rows, lengths)
+
+
+def install(ledger, rows, lengths, handover=None):
+    splice = ledger.splice(ids(rows), np.array(lengths), handover or ledger.handover)
+    ledger.install(ids(rows), splice)
+    return splice
 
 
 def test_a_late_chunk_is_dropped_and_counted_and_its_row_asks_again():
@@ -228,7 +235,7 @@ def test_when_a_short_chunk_comes_does_not_decide_when_its_row_is_observed_next(
         for step in range(12):
             if step == 5 + arrives_after:
                 assert ledger.settle(ids([0]), 1).all()
-                ledger.install(ids([0]), np.array([2]), ledger.handover)
+                install(ledger, [0], [2])
             if len(ledger.newly_wanting()):
                 steps_when_observed.append(step)
                 if step == 5:
@@ -263,6 +270,25 @@ def test_waiting_is_counted_from_the_step_that_used_the_last_action_up():
     assert ledger.view().waited_ticks.tolist() == [1, -1]
 
 
+class Nothing(Handover):
+    """Leaves a row without any action."""
+
+    def splice(self, *, left_now, **rest):
+        nothing = np.zeros_like(left_now)
+        return Splice(keep=nothing, start=nothing, count=nothing)
+
+
+def test_a_row_whose_actions_are_taken_away_waits_from_then_on():
+    ledger = make(1, lead=2)
+    give(ledger, [0], [4])
+    for _ in range(3):
+        ledger.advance(np.array([True]))
+    install(ledger, [0], [1], Nothing())
+    ledger.advance(np.array([False]))
+    assert ledger.view().waited_ticks.tolist() == [1]
+    assert ledger.view().nothing_runs
+
+
 def test_dropped_actions_are_those_that_would_have_been_executed():
     ledger = make(1, execute=3)
     give(ledger, [0], [8])  # five of them are never meant to be
@@ -282,5 +308,5 @@ def test_a_chunk_under_way_keeps_the_rule_that_it_was_asked_for_by():
     ledger.handover = Handover()
     ledger.advance(np.array([True]))
     assert ledger.settle(ids([0]), 1).all()
-    splice = ledger.install(ids([0]), np.array([8]), rule)
+    splice = install(ledger, [0], [8], rule)
     assert (int(splice.keep[0]), int(splice.start[0]), int(splice.count[0])) == (1, 2, 4)

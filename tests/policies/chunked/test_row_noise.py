@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from holdstep.errors import PolicyError
 from holdstep.policies.chunked.random_ops import RandomOpsRefused
@@ -75,6 +76,29 @@ def test_numbers_go_on_from_draw_to_draw():
     assert ((at_once > 0) & (at_once < 1)).all()
 
 
+class Uploads(TorchDispatchMode):
+    """Counts copies to a device."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.device, self.count = device, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("device") == self.device:
+            self.count += 1
+        return func(*args, **kwargs)
+
+
+def test_what_a_device_draws_from_is_copied_to_it_once():
+    """Not at every draw of a network that draws in each of its steps."""
+    streams = RowStreams(torch.tensor([3, 4]))
+    with Uploads(torch.device("meta")) as uploads:
+        for _ in range(5):
+            assert streams.normal((2,), "meta").shape == (2, 2)
+    assert uploads.count == 1
+
+
 def test_a_dtype_can_be_named():
     assert per_row_noise(torch.tensor([1]), (2,), dtype=torch.float16).dtype == torch.float16
 
@@ -108,6 +132,35 @@ def test_what_a_network_draws_is_made_row_by_row(draw):
     assert not torch.equal(first, second)
     assert len({tuple(row) for row in first.tolist()}) == 3
     assert torch.equal(state, torch.get_rng_state())
+
+
+INTO = {
+    "randn": lambda rows, out: torch.randn(rows, 3, out=out),
+    "rand": lambda rows, out: torch.rand((rows, 3), out=out),
+    "normal": lambda rows, out: torch.normal(2.0, 3.0, (rows, 3), out=out),
+    "normal of a tensor": lambda rows, out: torch.normal(torch.zeros(rows, 3), 1.0, out=out),
+}
+
+
+@pytest.mark.parametrize("draw", INTO.values(), ids=INTO.keys())
+@pytest.mark.parametrize("shape", [(2, 3), (0,)])
+def test_what_is_to_be_drawn_into_a_tensor_is_there(draw, shape):
+    out = torch.zeros(shape)
+    with RowNoiseMode(torch.tensor([5, 6])):
+        drawn = draw(2, out)
+    with RowNoiseMode(torch.tensor([5, 6])):
+        expected = draw(2, None)
+    assert drawn is out
+    assert torch.equal(out, expected)
+    assert out.abs().min() > 0
+
+
+def test_what_is_drawn_into_a_tensor_has_its_dtype():
+    out = torch.empty(50, 100, dtype=torch.bfloat16)
+    with RowNoiseMode(torch.arange(50)):
+        torch.rand(50, 100, out=out)
+    assert out.dtype == torch.bfloat16
+    assert out.max() < 1
 
 
 def test_scale_and_location_are_heeded():
@@ -195,6 +248,20 @@ def test_attention_without_dropout_passes():
     query = torch.ones(2, 1, 4, 8)
     with RandomOpsRefused():
         nn.functional.scaled_dot_product_attention(query, query, query)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_drawing_on_a_gpu_does_not_wait_for_it():
+    per_row_noise(torch.arange(100), (50,), device="cuda")
+    torch.cuda.synchronize()
+    torch.cuda._sleep(400_000_000)
+    slept = torch.cuda.Event()
+    slept.record()
+    with RowNoiseMode(torch.arange(100)):
+        for _ in range(10):
+            torch.randn(100, 50, device="cuda")
+    assert not slept.query()
 
 
 @pytest.mark.gpu

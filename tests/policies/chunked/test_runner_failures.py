@@ -1,16 +1,25 @@
 """When inference fails, hangs, is interrupted, or is closed."""
 
+import gc
 import threading
 import time
 
 import pytest
 import torch
 
-from holdstep.errors import ConfigError, HoldstepError, PolicyError, PolicyTimeoutError
-from holdstep.policies import AnyTrigger, ChunkRunner, Cohort, Continuous, Prefetch, Threshold
+from holdstep.errors import ConfigError, HoldstepError, PolicyError
+from holdstep.policies import (
+    AnyTrigger,
+    ChunkRunner,
+    Cohort,
+    Continuous,
+    Prefetch,
+    TemporalEnsembling,
+    Threshold,
+)
 from tests.policies.chunked.doubles import LONG_S, Gate, Marking, Rollout
-from tests.policies.chunked.test_inference import worker_threads
 from tests.policies.chunked.test_runner_episodes import EXACT, SCHEDULERS, marking
+from tests.policies.chunked.test_worker_inference import worker_threads
 
 LENGTHS = [[5, 8, 20], [13], [40], [3, 9]]
 UNTIMED = [name for name, make in SCHEDULERS.items() if make().determinism != "timing"]
@@ -151,26 +160,6 @@ def test_what_else_has_come_is_handed_out_before_an_error_is_raised():
         assert [a.index for a in rollout.trace(0, 7)] == [0, 1, 2, 3, 4, 5, 0]
 
 
-@pytest.mark.parametrize("name", ["continuous", "append", "adaptive"])
-def test_a_time_out_leaves_inference_going_and_its_rows_waiting(name):
-    gate = Gate()
-    options = {"timeout_s": 0.01}
-    with Rollout([[100], [100]], marking(before=gate), SCHEDULERS[name](), options) as rollout:
-        for _ in range(2):
-            with pytest.raises(PolicyTimeoutError, match=r"within 0.01 s.*rows \[0.*suspended"):
-                rollout.runner.step()
-        assert rollout.env.ticks == []
-        assert len(rollout.policy.requests) == 1
-        gate.let_through(100)
-        for _ in range(100):
-            try:
-                rollout.until(14)
-                break
-            except PolicyTimeoutError:  # a busy machine
-                continue
-        assert [a.index for a in rollout.trace(0, 6)] == list(range(6))
-
-
 @pytest.mark.parametrize("name", ["cohort", "any trigger", "global clock", "threshold 1"])
 def test_after_an_interrupt_the_runner_goes_on(name):
     """A KeyboardInterrupt in inference reaches the user, and the rows are not lost for it."""
@@ -247,6 +236,19 @@ def test_closing(name):
             assert second.step().active_mask.any()
 
 
+@pytest.mark.parametrize("name", ["continuous", "append"])
+def test_a_runner_that_is_thrown_away_ends_its_thread(name):
+    before = set(worker_threads())
+    rollout = Rollout([[9], [3, 9]], marking(), SCHEDULERS[name]())
+    rollout.runner.reset(seed=0)
+    rollout.until(4)
+    (thread,) = set(worker_threads()) - before
+    del rollout
+    gc.collect()
+    thread.join(LONG_S)
+    assert not thread.is_alive()
+
+
 def test_closing_after_the_env_and_before_the_first_reset():
     rollout = Rollout([[9], [3, 9]], marking(), Cohort())
     rollout.runner.close()
@@ -281,8 +283,9 @@ def test_what_is_refused_at_construction_leaves_neither_a_thread_nor_a_file_open
     assert '"end"' in path.read_text()  # it was closed
 
 
-def test_an_error_in_the_env_is_the_envs_own():
-    with Rollout([[9], [9]], marking(), AnyTrigger()) as rollout:
+@pytest.mark.parametrize("options", [{}, {"ensemble": TemporalEnsembling()}])
+def test_an_error_in_the_env_is_the_envs_own(options):
+    with Rollout([[9], [9]], marking(), AnyTrigger(), options) as rollout:
         rollout.until(2)
 
         def broken(actions):

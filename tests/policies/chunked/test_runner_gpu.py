@@ -1,4 +1,4 @@
-"""The chunk runner on a GPU: a worker's chunks are complete when they are used."""
+"""The chunk runner on a GPU: a worker's chunks are complete when used, and no upload waits."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from holdstep.policies import (
     Prefetch,
     Threshold,
 )
+from holdstep.policies.chunked.action_source import ActionSource
+from holdstep.policies.chunked.ensemble import TemporalEnsembling
+from holdstep.policies.chunked.handover import Splice
 from holdstep.wrappers import SuspendOnWait
 
 pytestmark = [
@@ -72,3 +75,37 @@ def test_rows_do_the_same_on_a_stream_beside_the_simulation(scheduler):
 
 def test_prefetched_chunks_are_those_of_the_observation_at_the_lead():
     assert torch.equal(traces(Prefetch(2)), traces(Prefetch(2, min_batch=1)))
+
+
+def use(source, chunks):
+    rows, active = np.arange(NUM_ENVS), np.arange(NUM_ENVS) % 3 > 0
+    lengths = np.full(NUM_ENVS, CHUNK_LENGTH)
+    for keep in (0, 1):
+        source.put(
+            rows,
+            chunks,
+            lengths=lengths,
+            splice=Splice(keep=lengths * 0 + keep, start=lengths * 0, count=lengths - keep),
+            observed_at=rows * 0,
+        )
+        for _ in range(2):
+            source.current(active)
+            source.upcoming(rows, 2)
+            source.advance(active)
+    source.forget(rows[:2])
+
+
+@pytest.mark.parametrize("ensemble", [None, TemporalEnsembling()])
+def test_taking_chunks_in_and_giving_actions_out_does_not_wait(ensemble):
+    env = make("holdstep:CartPole", num_envs=NUM_ENVS, device="cuda:0", seed=0)
+    spec = ChunkSpec(chunk_length=CHUNK_LENGTH, action_dim=1)
+    source = ActionSource(env, spec, capacity=CHUNK_LENGTH, ensemble=ensemble)
+    chunks = torch.rand(NUM_ENVS, CHUNK_LENGTH, 1, device="cuda")
+    use(source, chunks)  # sets up what is set up once
+    torch.cuda.synchronize()
+    torch.cuda._sleep(1_000_000_000)
+    slept = torch.cuda.Event()
+    slept.record()
+    use(source, chunks)
+    assert not slept.query()
+    env.close()

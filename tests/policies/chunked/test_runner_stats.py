@@ -94,6 +94,28 @@ def test_times_by_a_clock_that_counts():
         assert (again.step_s, again.num_ticks, again.env_steps, again.elapsed_s) == (0, 0, 0, 1)
 
 
+class Timed(Cohort):
+    """Notes how long there was nothing to step before each step."""
+
+    def start(self, *, num_envs, execute):
+        self.waits = []
+
+    def saw_step(self, *, num_active, duration_s, waited_s, overlapped):
+        self.waits.append(waited_s)
+
+
+def test_after_a_second_reset_a_scheduler_is_told_the_same_times_as_after_the_first():
+    scheduler, runs = Timed(), []
+    with Rollout([[100]], marking(), scheduler, {"clock": Seconds()}) as rollout:
+        for _ in range(3):
+            for _ in range(8):
+                rollout.runner.step()
+            runs.append(scheduler.waits)
+            rollout.runner.reset()
+    assert min(runs[0]) >= 1
+    assert runs == [runs[0]] * 3
+
+
 @pytest.mark.parametrize("make_scheduler", [Cohort, lambda: Prefetch(2)])
 def test_waiting_for_inference_is_timed(make_scheduler):
     """Whichever thread infers: nothing is stepped meanwhile."""

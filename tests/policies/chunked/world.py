@@ -113,4 +113,5 @@ class World:
             wanted = rows[self.ledger.settle(rows, ticket)]
             scheduler.saw_inference(batch=batch, duration_s=duration_s)
             if len(wanted):
-                self.ledger.install(wanted, np.full(len(wanted), PLENTY), handover)
+                lengths = np.full(len(wanted), PLENTY)
+                self.ledger.install(wanted, self.ledger.splice(wanted, lengths, handover))

@@ -20,7 +20,7 @@ from holdstep.policies import (
     Prefetch,
     Threshold,
 )
-from holdstep.wrappers import SuspendOnWait
+from holdstep.wrappers import ActionChunkReplay, SuspendOnWait
 from tests.policies.evaluation.envs import Scripted
 
 LENGTH = 6
@@ -217,3 +217,30 @@ def test_a_trace_can_be_written(tmp_path):
     path = tmp_path / "trace.jsonl"
     result = evaluate(point_mass(3), ToTheGoal(), 5, timeline=path)
     assert read_timeline(path).num_ticks == result.num_steps
+
+
+def test_chunk_replay_counts_env_steps():
+    """A step of ActionChunkReplay is several of the env's, and episodes are as long as they are."""
+
+    def forever(obs):
+        return torch.zeros(len(obs["policy"]), 4, 1)
+
+    def idle(obs):
+        return torch.zeros(len(obs["policy"]), 1)
+
+    def cartpole():
+        return make("holdstep:CartPole", num_envs=3, device="cpu", seed=0)
+
+    one_by_one = evaluate(cartpole(), idle, 6)
+    replayed = evaluate(ActionChunkReplay(SuspendOnWait(cartpole()), 4), forever, 6)
+    assert [e.length for e in replayed.episodes] == [e.length for e in one_by_one.episodes]
+    assert [e.episode_return for e in replayed.episodes] == pytest.approx(
+        [e.episode_return for e in one_by_one.episodes]
+    )
+    with pytest.raises(ConfigError, match=r"gamma=0\.9"):
+        evaluate(ActionChunkReplay(SuspendOnWait(cartpole()), 4, gamma=0.9), forever, 6)
+
+
+def test_instructions_for_a_policy_that_takes_none_are_refused():
+    with pytest.raises(ConfigError, match=r"(?s)uses_instructions is False.*language_key"):
+        evaluate(point_mass(4), ToTheGoal(), 9, instructions=["reach"] * 9)

@@ -226,3 +226,11 @@ def test_pictures_need_their_extra_and_a_png(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"holdstep\[plot\]"):
         made(FOUR).plot(tmp_path / "result.png")
+
+
+def test_instructions_of_which_not_all_ended_are_incomplete():
+    result = made(FOUR, num_episodes=9, num_by_instruction={"lift": 8, "push": 1})
+    parts = result.by_instruction()
+    assert (parts["lift"].is_complete, parts["push"].is_complete) == (False, True)
+    assert parts["lift"].num_episodes == 8
+    assert "only 3 of 8 ended" in printed(parts["lift"])

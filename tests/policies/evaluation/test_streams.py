@@ -173,3 +173,36 @@ def test_it_works_under_inference_mode():
     with torch.inference_mode():
         inside = evaluate(point_mass(4), to_the_goal, 10)
     assert outcomes(inside) == outcomes(evaluate(point_mass(4), to_the_goal, 10))
+
+
+def test_streams_of_simulator_rows_are_exchanged_without_a_look_at_anything_else(monkeypatch):
+    """Starting an episode must not cost a snapshot: with cameras that would draw every image."""
+    env = SuspendOnWait(
+        make("mjlab:Mjlab-Cartpole-Balance", num_envs=3, device="cpu", seed=0), rng="per_env"
+    )
+    env.reset(seed=0)
+    rows = torch.tensor([2, 0])
+    before = env.snapshot()
+    streams = {name: torch.tensor([5, 7]) + i for i, name in enumerate(("key", "gamma", "counter"))}
+    with monkeypatch.context() as patch:
+        patch.setattr(type(env), "snapshot", None)
+        env.suspend([2])
+        env.set_streams(rows, **streams)
+        env.step(torch.zeros(3, 1))
+        env.resume([2])
+    after = env.snapshot()
+    for name, values in streams.items():
+        assert after.rows[f"random.{name}"][2] == values[0], name
+    assert after.rows["random.key"].tolist() == [8 - 1, before.rows["random.key"][1].item(), 5]
+    held = {name: rows[2] for name, rows in after.rows.items() if not name.startswith("random.")}
+    assert all(torch.equal(value, before.rows[name][2]) for name, value in held.items())
+    env.close()
+
+
+def test_streams_need_rows_that_have_their_own():
+    env = SuspendOnWait(make("mjlab:Mjlab-Cartpole-Balance", num_envs=2, device="cpu", seed=0))
+    env.reset(seed=0)
+    one = torch.ones(1, dtype=torch.int64)
+    with pytest.raises(CapabilityError, match="rng='per_env'"):
+        env.set_streams([0], key=one, gamma=one, counter=one)
+    env.close()
