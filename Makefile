@@ -38,7 +38,7 @@ endif
 
 # lerobot's own requirements rule out the torch that the other tests run with.
 lerobot: $(VENV)/.lerobot
-	$(VENV)/lerobot/bin/python -m pytest tests/policies/lerobot $(PYTEST_ARGS)
+	$(VENV)/lerobot/bin/python -m pytest tests/policies/lerobot tests/lerobot_datasets $(PYTEST_ARGS)
 
 bench: $(VENV)/.test
 	$(BIN)/python tests/benchmarks/run.py
@@ -60,12 +60,12 @@ $(VENV)/.base: $(INPUTS)
 
 $(VENV)/.demo: $(VENV)/.base
 	@echo 'Installing holdstep with mjlab and rsl_rl into $(VENV) (a few minutes, once) ...'
-	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,plot,video]'
+	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,export,plot,video]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.base
 	@echo 'Installing holdstep with all that its tests need into $(VENV) (a few minutes, once) ...'
-	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,plot,video,sb3,skrl,torchrl,groot,openpi,docs,dev]'
+	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,export,plot,video,sb3,skrl,torchrl,groot,openpi,compression,convert,minari,docs,dev]'
 	$(BIN)/python tests/compat/install.py $(VENV)/compat
 	@touch $@
 

@@ -16,6 +16,11 @@ from holdstep.envs.registry import list_envs, make
 from holdstep.envs.state.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from holdstep.envs.deployment.deployment_env import DeploymentEnv
+    from holdstep.envs.deployment.isaaclab_host import IsaacLabHost
+    from holdstep.envs.deployment.mjlab_host import MjlabHost
+    from holdstep.envs.deployment.mujoco_host import MujocoHost
+    from holdstep.envs.history_ring import HistoryRing
     from holdstep.envs.views.rsl_rl import RslRlVecEnv
     from holdstep.envs.views.sb3 import Sb3VecEnv
     from holdstep.envs.views.skrl import SkrlEnv
@@ -24,6 +29,11 @@ __all__ = [
     "ActionGuard",
     "Capabilities",
     "CheckReport",
+    "DeploymentEnv",
+    "HistoryRing",
+    "IsaacLabHost",
+    "MjlabHost",
+    "MujocoHost",
     "RslRlVecEnv",
     "Sb3VecEnv",
     "SkrlEnv",
@@ -37,8 +47,14 @@ __all__ = [
     "make",
 ]
 
-# A view subclasses its RL library's own base class, so it is imported when it is first asked for.
-_VIEWS = {
+# A view subclasses its RL library's own base class, and a deployment needs no training env: each is
+# imported when it is first asked for.
+_LAZY = {
+    "DeploymentEnv": "holdstep.envs.deployment.deployment_env",
+    "HistoryRing": "holdstep.envs.history_ring",
+    "IsaacLabHost": "holdstep.envs.deployment.isaaclab_host",
+    "MjlabHost": "holdstep.envs.deployment.mjlab_host",
+    "MujocoHost": "holdstep.envs.deployment.mujoco_host",
     "RslRlVecEnv": "holdstep.envs.views.rsl_rl",
     "Sb3VecEnv": "holdstep.envs.views.sb3",
     "SkrlEnv": "holdstep.envs.views.skrl",
@@ -46,8 +62,8 @@ _VIEWS = {
 
 
 def __getattr__(name: str) -> object:
-    if name in _VIEWS:
-        return getattr(importlib.import_module(_VIEWS[name]), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'holdstep.envs' has no attribute {name!r}")
 
 

@@ -24,6 +24,7 @@ class Capabilities:
         snapshot: the state of single rows can be saved and put back.
         lazy_rendering: images among the observations can be drawn when somebody looks at them;
             False also for a task without images.
+        scene_state: where the objects of the scene are can be told and set.
     """
 
     freeze: FreezeLevel = "none"
@@ -32,3 +33,4 @@ class Capabilities:
     render: bool = False
     snapshot: bool = False
     lazy_rendering: bool = False
+    scene_state: bool = False

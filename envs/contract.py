@@ -16,6 +16,8 @@ Info: TypeAlias = dict[str, Any]
 StepResult: TypeAlias = tuple[Obs, torch.Tensor, torch.Tensor, torch.Tensor, Info]
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from holdstep.envs.capabilities import Capabilities, FreezeLevel, RngScope
     from holdstep.envs.state.row_control import RowControl
 
@@ -105,6 +107,98 @@ class TorchVectorEnv(_VectorEnv):
                 f"{type(self.unwrapped).__name__} cannot compute final observations; "
                 "its capabilities.final_obs is False."
             )
+
+    def scene_state(self) -> dict[str, torch.Tensor]:
+        """Where everything in the scene is now and how it moves: what a recording keeps of it.
+
+        Named as in Isaac Lab's datasets, in one level: ``"articulation/<name>/root_pose"``,
+        ``".../root_velocity"``, ``".../joint_position"``, ``".../joint_velocity"``, and
+        ``"rigid_object/<name>/root_pose"``, ``".../root_velocity"``; the reference envs have
+        ``"row/<buffer>"``. Quaternions are the simulator's own, in the order that
+        :attr:`scene_state_attributes` tells. Never waits for a GPU. This is less than a snapshot of
+        ``SuspendOnWait``: see :meth:`set_scene_state`.
+
+        Returns:
+            By path, tensors ``[N, ...]`` in memory of their own, float32 (the reference envs keep
+            their buffers' dtypes): positions [m] from the origin of the row's env, joint positions
+            [rad or m], velocities [rad/s or m/s] in the world's axes.
+
+        Raises:
+            CapabilityError: the backend can't tell; ``capabilities.scene_state`` is False.
+            ResetNeededError: before the first reset.
+            ClosedEnvError: after close.
+        """
+        raise CapabilityError(self._why_no_scene_state())
+
+    def set_scene_state(
+        self, state: Mapping[str, torch.Tensor], env_ids: torch.Tensor | Sequence[int] | None = None
+    ) -> Obs:
+        """Put rows into states that :meth:`scene_state` told, of this env or another of its task.
+
+        Usually just after those rows were reset, since a scene's state is not all that an episode
+        depends on. Left as they are: the episode's clock, histories and delays of observations and
+        actuators, commands, rewards so far, random streams, and what a solver keeps from its last
+        step; so the same actions give the same trajectory up to those. ``SuspendOnWait.snapshot``
+        and ``restore`` take along all of them.
+
+        Args:
+            state: by path, tensors ``[k, ...]``; paths that are left out stay as they are.
+            env_ids: the rows, ``[k]`` different integers or a mask ``[N]``; None for all.
+
+        Returns:
+            Observations of all rows: computed anew for these, as after a reset; the last ones for
+            the others, which notice nothing (as with a reset, save that observations may draw
+            noise from a stream that all rows share).
+
+        Raises:
+            CapabilityError: the backend can't do that; ``capabilities.scene_state`` is False.
+            ConfigError: a path that the env does not have, or a tensor of another shape.
+            InvalidEnvIdsError: ids that can't be meant.
+            ResetNeededError: before the first reset.
+            ClosedEnvError: after close.
+        """
+        raise CapabilityError(self._why_no_scene_state())
+
+    @property
+    def scene_state_attributes(self) -> dict[str, str]:
+        """How :meth:`scene_state` is to be read: ``"quaternion"`` is ``"wxyz"`` or ``"xyzw"``.
+
+        Empty where states have no quaternions. A recording keeps it with the states.
+        """
+        return {}
+
+    @property
+    def final_state_enabled(self) -> bool:
+        """Whether ``info["final_state"]`` is filled in; off until somebody asks for it.
+
+        That is :meth:`scene_state` just before a step's own resets, with the mask
+        ``info["_final_state"]`` of the rows that ended; both may be missing in steps in which none
+        did. Trajectories are the same bit for bit whether it is on or off.
+        """
+        return False
+
+    @final_state_enabled.setter
+    def final_state_enabled(self, value: bool) -> None:
+        if value:
+            raise CapabilityError(self._why_no_scene_state())
+
+    def processed_actions(self) -> torch.Tensor | None:
+        """What the action terms made of the last actions (scaled, offset, clipped).
+
+        Those of the last :meth:`step`, also for rows that it reset, whose action buffers are
+        cleared then.
+
+        Returns:
+            float32 ``[N, A]`` in memory of its own, terms in their order; None where the backend
+            processes no actions.
+        """
+        return None
+
+    def _why_no_scene_state(self) -> str:
+        return (
+            f"{type(self.unwrapped).__name__} can neither tell nor set where the objects of its "
+            "scene are; its capabilities.scene_state is False."
+        )
 
     @property
     def lazy_rendering(self) -> bool:

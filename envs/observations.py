@@ -86,6 +86,19 @@ def add_final_obs(info: Info, final_obs: Obs, ended_mask: torch.Tensor) -> None:
     info.setdefault("_final_info", ended_mask)
 
 
+def add_final_state(
+    info: Info, final_state: dict[str, torch.Tensor], ended_mask: torch.Tensor
+) -> None:
+    """Put the last states of scenes, tensors ``[N, ...]`` by path, into a step's info.
+
+    Args:
+        info: of the step; changed in place.
+        final_state: as ``scene_state()`` tells it.
+        ended_mask: bool ``[N]``, the rows whose episode ended in this step.
+    """
+    info["final_state"], info["_final_state"] = final_state, ended_mask
+
+
 def merge_rows(mask: torch.Tensor, new: Obs, old: Obs) -> Obs:
     """Rows of ``new`` where ``mask`` is set, of ``old`` elsewhere, as tensors of their own.
 

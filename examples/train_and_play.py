@@ -6,7 +6,9 @@
 What is simulated is real physics (MuJoCo-Warp, by mjlab) in 64 rows at once. rsl_rl's PPO, with the
 configuration that mjlab registers for the task, sees a vector env like any other. In the end one
 row is suspended for a while, as if it waited for something, and drawn beside one that goes on; and
-the policy is run as a slow one that decides on eight steps at once, under two schedulers.
+the policy is run as a slow one that decides on eight steps at once, under two schedulers. What was
+trained is exported with everything around it, compared with the env, and deployed without the env's
+managers.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import tyro
@@ -25,7 +27,7 @@ from rich.table import Table
 
 from holdstep.cli.quiet import quiet_simulators
 from holdstep.cli.train import train_with_progress
-from holdstep.envs import RslRlVecEnv, check_vector_env, make
+from holdstep.envs import DeploymentEnv, MjlabHost, RslRlVecEnv, check_vector_env, make
 from holdstep.policies import (
     AnyTrigger,
     ChunkRequest,
@@ -40,6 +42,7 @@ from holdstep.policies.rsl_rl import TrainingSettings
 from holdstep.policies.rsl_rl.plots import plot_reward_curve, plot_suspended_row
 from holdstep.timeline import draw_png, read_timeline
 from holdstep.wrappers import SuspendOnWait
+from holdstep.wrappers.export import export_policy
 
 if TYPE_CHECKING:
     from holdstep.envs import TorchVectorEnv
@@ -108,10 +111,14 @@ def main(arguments: Arguments) -> Path:
             suspended_row, stood_still = play_with_a_suspended_row(env, policy, result.run_dir)
             # 5. The same policy as a slow one, which is asked for chunks of actions.
             chunks_per_s, timeline = play_in_chunks(env, policy, result.run_dir)
+            # 6. The policy with everything around it, as one model; run without the managers.
+            deployed = {}
+            if arguments.env_id == Arguments.env_id:
+                deployed = export_and_deploy(env, policy, result.run_dir)
     finally:
         env.close()
 
-    # 6. Report.
+    # 7. Report.
     trained_steps = sum(i.num_steps for i in result.iterations)
     trained_s = sum(i.collect_s + i.learn_s for i in result.iterations)
     report = {
@@ -131,6 +138,7 @@ def main(arguments: Arguments) -> Path:
         "stood_still": stood_still,
         "chunked_env_steps_per_s": chunks_per_s,
         "timeline": str(timeline),
+        **deployed,
     }
     file = result.run_dir.path / "report.json"
     file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -209,6 +217,32 @@ def play_in_chunks(
                 runner.step()
             per_s[type(scheduler).__name__] = round(runner.stats().env_steps_per_s)
     return per_s, draw_png(read_timeline(trace), trace.with_suffix(".png"))
+
+
+def export_and_deploy(env: TorchVectorEnv, policy: RslRlPolicy, run_dir: RunDir) -> dict[str, Any]:
+    """Export the trained policy, and let it balance a pole for 200 steps without the env.
+
+    Returns:
+        For the report: the export's folder, how far it was from the env in 50 steps with resets,
+        and the largest angle of the pole in the last 100 deployed steps [rad].
+    """
+    out = run_dir.path / "export"
+    report = export_policy(env, policy, out, backend="torch", method="onnx-torchscript")
+    task = (env.unwrapped.task_id or "").removeprefix("mjlab:")
+    angles = []
+    host = MjlabHost(task)
+    with DeploymentEnv(host, out) as robot:
+        robot.reset()
+        for step in range(200):
+            robot.step()
+            if step >= 100:
+                angles.append(host.env.scene["cartpole"].data.joint_pos[0, 1].abs().item())
+    assert report.parity is not None
+    return {
+        "exported": str(report.out_dir),
+        "export_parity": report.parity.max_abs_diff,
+        "deployed_largest_angle": round(max(angles), 3),
+    }
 
 
 if __name__ == "__main__":

@@ -20,7 +20,11 @@ from holdstep.errors import MissingExtraError
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [page for page in PAGES if "_build" not in page.parts]
-COMMANDS = ("envs", "check", "train", "play", "serve", "evaluate", "timeline", "doctor")
+COMMANDS = ("envs", "check", "train", "play", "serve", "evaluate", "record", "timeline", "doctor")
+TOOLS = ("info", "validate", "repair", "merge", "convert", "plot", "replay")
+COMMANDS += tuple(f"dataset {tool}" for tool in TOOLS)
+COMMANDS += ("export", "deploy")
+COMMANDS += tuple(f"contract {what}" for what in ("show", "diff", "check", "import"))
 OPTIONFLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 FENCE = re.compile(
@@ -92,6 +96,10 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
         "action_chunks",
         "timeline",
         "evaluation",
+        "generation",
+        "datasets",
+        "contract_file",
+        "deployment",
     ],
 )
 def test_examples_of_a_page_run(name):
@@ -172,7 +180,7 @@ def test_doctests_are_found_in_all_packages():
 def help_of(command):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as stopped:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert stopped.value.code == 0
     return printed.getvalue()
 
@@ -204,14 +212,15 @@ def problems_of(text, options):
     """Commands and options that a page names and the command line does not have."""
     for line in command_lines(text):
         words = line.split()
-        if words[0] == "--version":
+        if words[0] == "--version" or words in (["dataset"], ["contract"]):
             continue
-        if words[0] not in options:
-            yield f"no command {words[0]!r}: holdstep {line}"
+        command = " ".join(words[: 1 + (words[0] in ("dataset", "contract"))])
+        if command not in options:
+            yield f"no command {command!r}: holdstep {line}"
             continue
         named = {word.partition("=")[0] for word in words if word.startswith("--")}
         yield from (
-            f"no option {name}: holdstep {line}" for name in sorted(named - options[words[0]])
+            f"no option {name}: holdstep {line}" for name in sorted(named - options[command])
         )
 
 
@@ -226,6 +235,8 @@ def test_commands_and_options_exist(page, options):
     "text",
     [
         "Run `holdstep reccord`.",
+        "Run `holdstep dataset reapir x`.",
+        "Run `holdstep dataset info x --out y`.",
         "Run `python -m holdstep play --chekpoint x`.",
         "```console\n$ holdstep check holdstep:CartPole --setps 3\n```\n",
         "```sh\ntorchrun -m holdstep train x --iterations=3 --rows 2  # why\n```\n",
@@ -237,7 +248,7 @@ def test_a_command_that_does_not_exist_is_noticed(text, options):
 
 def test_the_tables_of_the_command_line_are_complete(options):
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    sections = re.split(r"^## holdstep (\w+)$", text, flags=re.MULTILINE)
+    sections = re.split(r"^## holdstep (\w+(?: \w+)?)$", text, flags=re.MULTILINE)
     documented = dict(zip(sections[1::2], sections[2::2], strict=True))
     assert set(documented) == set(COMMANDS)
     for command, section in documented.items():
@@ -246,9 +257,11 @@ def test_the_tables_of_the_command_line_are_complete(options):
         assert named == options[command] - {"--help"}, command
 
 
-@pytest.mark.parametrize("name", ["quickstart", "cli"])
+@pytest.mark.parametrize("name", ["quickstart", "cli", "datasets"])
 def test_commands_of_a_page_run(name, monkeypatch):
     pytest.importorskip("rsl_rl", reason="the extra 'rsl-rl' is not installed")
+    if name == "datasets":
+        run_page(ROOT / "docs" / "datasets.md")  # which writes the file that they read
     num_run = 0
     for block in blocks_of(ROOT / "docs" / f"{name}.md", "console"):
         if block.reason is not None:

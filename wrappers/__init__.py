@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdstep.wrappers.base import VectorWrapper, find_wrapper
     from holdstep.wrappers.chunk import ActionChunkReplay
+    from holdstep.wrappers.export.annotate import AnnotateExport
     from holdstep.wrappers.order import Stage
+    from holdstep.wrappers.record.recorder import RecordEpisodes
+    from holdstep.wrappers.record.stats import RecordingStats
     from holdstep.wrappers.record_timeline import RecordTimeline
     from holdstep.wrappers.suspend import SuspendOnWait
     from holdstep.wrappers.task_handle import EnvHandle
@@ -17,10 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActionChunkReplay",
+    "AnnotateExport",
     "EnvHandle",
     "EpisodeRecord",
     "PerEnvResult",
+    "RecordEpisodes",
     "RecordTimeline",
+    "RecordingStats",
     "Stage",
     "SuspendOnWait",
     "VectorWrapper",
@@ -33,10 +39,13 @@ __all__ = [
 # process that writes recordings starts without torch.
 _LAZY = {
     "ActionChunkReplay": "holdstep.wrappers.chunk",
+    "AnnotateExport": "holdstep.wrappers.export.annotate",
     "EnvHandle": "holdstep.wrappers.task_handle",
     "EpisodeRecord": "holdstep.wrappers.task_results",
     "PerEnvResult": "holdstep.wrappers.task_results",
+    "RecordEpisodes": "holdstep.wrappers.record.recorder",
     "RecordTimeline": "holdstep.wrappers.record_timeline",
+    "RecordingStats": "holdstep.wrappers.record.stats",
     "Stage": "holdstep.wrappers.order",
     "SuspendOnWait": "holdstep.wrappers.suspend",
     "VectorWrapper": "holdstep.wrappers.base",

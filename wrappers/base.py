@@ -12,6 +12,8 @@ from holdstep.errors import CapabilityError, ConfigError
 from holdstep.wrappers.order import Stage, check_order, inner_wrappers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     # Generic with five parameters in Gymnasium 1.4, not generic in 1.2.
     _GymVectorWrapper = gymnasium.vector.VectorWrapper[
         Obs, torch.Tensor, Obs, torch.Tensor, torch.Tensor
@@ -95,6 +97,34 @@ class VectorWrapper(_GymVectorWrapper, TorchVectorEnv):  # type: ignore[misc]
     @final_obs_enabled.setter
     def final_obs_enabled(self, value: bool) -> None:
         self.env.final_obs_enabled = value
+
+    def scene_state(self) -> dict[str, torch.Tensor]:
+        """Where everything in the scene is now and how it moves."""
+        return self.env.scene_state()
+
+    def set_scene_state(
+        self, state: Mapping[str, torch.Tensor], env_ids: torch.Tensor | Sequence[int] | None = None
+    ) -> Obs:
+        """Put rows into states that :meth:`scene_state` told."""
+        return self.env.set_scene_state(state, env_ids)
+
+    @property
+    def scene_state_attributes(self) -> dict[str, str]:
+        """How :meth:`scene_state` is to be read."""
+        return self.env.scene_state_attributes
+
+    @property
+    def final_state_enabled(self) -> bool:
+        """Whether the adapter fills in ``info["final_state"]``."""
+        return self.env.final_state_enabled
+
+    @final_state_enabled.setter
+    def final_state_enabled(self, value: bool) -> None:
+        self.env.final_state_enabled = value
+
+    def processed_actions(self) -> torch.Tensor | None:
+        """What the action terms made of the last actions, or None."""
+        return self.env.processed_actions()
 
     @property
     def lazy_rendering(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -40,9 +41,11 @@ class TaskScheduler(Generic[T]):
         env: the stack to step.
         suspend: the wrapper in it that holds rows.
         coroutine_fn: one episode of one row.
-        num_episodes: episodes to run in total.
+        num_episodes: episodes to run that count.
+        counts: which episodes count; for each one that does not, another one is started.
+        max_attempts: the most episodes to start, whether they count or not; None for no limit.
         timeout_s: the longest time in which no coroutine does anything [s].
-        on_episode: called after each episode.
+        on_episode: called after each episode, with whether it counts.
     """
 
     def __init__(
@@ -52,13 +55,17 @@ class TaskScheduler(Generic[T]):
         coroutine_fn: Callable[[EnvHandle], Awaitable[T]],
         *,
         num_episodes: int,
+        counts: Callable[[EpisodeRecord[T]], bool],
+        max_attempts: int | None,
         timeout_s: float | None,
-        on_episode: Callable[[], object],
+        on_episode: Callable[[bool], object],
     ) -> None:
         self._env = env
         self._suspend = suspend
         self._coroutine_fn = coroutine_fn
-        self._num_episodes = num_episodes
+        self._num_to_start = num_episodes
+        self._counts = counts
+        self._max_attempts = math.inf if max_attempts is None else max_attempts
         self._timeout_s = timeout_s
         self._on_episode = on_episode
         self._handles: dict[int, EnvHandle] = {}
@@ -99,7 +106,7 @@ class TaskScheduler(Generic[T]):
         count short episodes more often than long ones.
         """
         for row in rows:
-            if self._num_started == self._num_episodes:
+            if not self._num_left:
                 return
             handle = EnvHandle(
                 row,
@@ -118,6 +125,11 @@ class TaskScheduler(Generic[T]):
             self._handles[row] = handle
             self._tasks[row] = task = asyncio.ensure_future(awaitable)
             task.add_done_callback(lambda _: self._woken.set())
+
+    @property
+    def _num_left(self) -> int:
+        """Episodes that are still to be started."""
+        return int(min(self._num_to_start, self._max_attempts)) - self._num_started
 
     async def _give_turns(self) -> None:
         self._woken.clear()
@@ -171,22 +183,23 @@ class TaskScheduler(Generic[T]):
         for row in finished:
             handle, task = self._handles.pop(row), self._tasks.pop(row)
             handle.close()
-            self._records.append(
-                EpisodeRecord(
-                    env_id=row,
-                    episode=handle.episode,
-                    return_value=task.result(),
-                    episode_return=handle.episode_return,
-                    length=handle.length,
-                    terminated=handle.terminated,
-                    truncated=handle.truncated,
-                )
+            record = EpisodeRecord(
+                env_id=row,
+                episode=handle.episode,
+                return_value=task.result(),
+                episode_return=handle.episode_return,
+                length=handle.length,
+                terminated=handle.terminated,
+                truncated=handle.truncated,
             )
+            self._records.append(record)
             if not handle.done:
                 given_up.append(row)
-            self._on_episode()
-        num_left = self._num_episodes - self._num_started
-        again = [row for row in given_up if row in finished[:num_left]]
+            # Its row starts the one in its stead: there are never more under way than are needed.
+            is_counted = self._counts(record)
+            self._num_to_start += not is_counted
+            self._on_episode(is_counted)
+        again = [row for row in given_up if row in finished[: self._num_left]]
         if again:
             self._obs, _ = self._env.reset(options={"env_ids": again})
         self._start_episodes(finished)

@@ -16,7 +16,7 @@ from holdstep.wrappers.task_scheduler import TaskScheduler
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
     from holdstep.wrappers.task_handle import EnvHandle
-    from holdstep.wrappers.task_results import PerEnvResult
+    from holdstep.wrappers.task_results import EpisodeRecord, PerEnvResult
 
 T = TypeVar("T")
 
@@ -26,6 +26,8 @@ def run_per_env(
     coroutine_fn: Callable[[EnvHandle], Awaitable[T]],
     num_episodes: int,
     *,
+    counts: Callable[[EpisodeRecord[T]], bool] | None = None,
+    max_attempts: int | None = None,
     seed: int | None = None,
     progress: bool = False,
     timeout_s: float | None = None,
@@ -51,7 +53,11 @@ def run_per_env(
     Args:
         env: a stack with a :class:`~holdstep.wrappers.SuspendOnWait` in it; it is reset first.
         coroutine_fn: one episode; gets an :class:`~holdstep.wrappers.EnvHandle`.
-        num_episodes: episodes in total, over all rows.
+        num_episodes: episodes that count, over all rows.
+        counts: whether an episode counts, asked when it has ended; by default, each does. For one
+            that does not, its row starts another, so that as many count in the end, and those that
+            do are not the short ones: an attempt that was started is never dropped.
+        max_attempts: the most episodes to start, whether they count or not.
         seed: for the reset.
         progress: show a progress bar.
         timeout_s: the longest time for which all coroutines may await other things [s].
@@ -80,7 +86,14 @@ def run_per_env(
     except RuntimeError:
         return asyncio.run(
             run_per_env_async(
-                env, coroutine_fn, num_episodes, seed=seed, progress=progress, timeout_s=timeout_s
+                env,
+                coroutine_fn,
+                num_episodes,
+                counts=counts,
+                max_attempts=max_attempts,
+                seed=seed,
+                progress=progress,
+                timeout_s=timeout_s,
             )
         )
     raise SuspensionError(
@@ -94,6 +107,8 @@ async def run_per_env_async(
     coroutine_fn: Callable[[EnvHandle], Awaitable[T]],
     num_episodes: int,
     *,
+    counts: Callable[[EpisodeRecord[T]], bool] | None = None,
+    max_attempts: int | None = None,
     seed: int | None = None,
     progress: bool = False,
     timeout_s: float | None = None,
@@ -111,6 +126,8 @@ async def run_per_env_async(
         )
     if isinstance(num_episodes, bool) or not isinstance(num_episodes, int) or num_episodes < 1:
         raise ConfigError(f"num_episodes must be an integer of at least 1, got {num_episodes!r}.")
+    if max_attempts is not None and max_attempts < 1:
+        raise ConfigError(f"max_attempts must be None or at least 1, got {max_attempts!r}.")
     if timeout_s is not None and not (0 < timeout_s < math.inf):
         raise ConfigError(f"timeout_s must be None or a number of seconds > 0, got {timeout_s!r}.")
     with _progress_bar(num_episodes) if progress else contextlib.nullcontext(_nothing) as advance:
@@ -119,22 +136,28 @@ async def run_per_env_async(
             suspend,
             coroutine_fn,
             num_episodes=num_episodes,
+            counts=counts or _every_one,
+            max_attempts=max_attempts,
             timeout_s=timeout_s,
             on_episode=advance,
         )
         return await scheduler.run(seed)
 
 
-def _nothing() -> None:
+def _every_one(record: EpisodeRecord[T]) -> bool:
+    return True
+
+
+def _nothing(is_counted: bool) -> None:
     pass
 
 
 @contextlib.contextmanager
-def _progress_bar(num_episodes: int) -> Iterator[Callable[[], None]]:
+def _progress_bar(num_episodes: int) -> Iterator[Callable[[bool], None]]:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("episodes", total=num_episodes)
-        yield lambda: bar.advance(task)
+        yield lambda is_counted: bar.advance(task, int(is_counted))

@@ -227,6 +227,13 @@ class GymnasiumVectorEnv(TorchVectorEnv):
         self._check_skips()
         return self._controls.hand_out(NativeSkip(self, level=level, rng=rng))
 
+    def _why_no_scene_state(self) -> str:
+        return (
+            f"{type(self._env.unwrapped).__name__} keeps the state of its envs to itself: it can "
+            "neither be told nor set (capabilities.scene_state is False). An episode can be "
+            "repeated by reset(seed=...) and its actions."
+        )
+
     def render(self) -> Any:
         """The env's own frames: one per row, for a sync or async vector.
 

@@ -15,8 +15,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.action_guard import ActionGuard
-from holdstep.envs.adapters.final_obs import FinalObsHook
+from holdstep.envs.adapters.final_obs import FinalObsHook, FinalStateHook
 from holdstep.envs.adapters.mjlab_cameras import cameras_of
+from holdstep.envs.adapters.mjlab_scene import scene_of
 from holdstep.envs.adapters.preserve import preserved
 from holdstep.envs.adapters.simulator_env import SimulatorEnv
 from holdstep.envs.capabilities import Capabilities
@@ -89,6 +90,7 @@ class MjlabEnv(SimulatorEnv):
             freeze="skip" if self.device.type == "cpu" else "exact",
             snapshot=True,
             lazy_rendering=self._cameras is not None and bool(self._cameras.examples),
+            scene_state=True,
         )
         self.single_observation_space = _observation_space(backend_env)
         self.observation_space = batched(self.single_observation_space, self.num_envs)
@@ -96,7 +98,9 @@ class MjlabEnv(SimulatorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._action_guard = ActionGuard(self.action_space, self.device)
         self._final_obs = FinalObsHook(backend_env, self._observe_before_reset)
-        self._final_obs.install()
+        self._final_obs.installed = True
+        self._scene = scene_of(backend_env)
+        self._final_state = FinalStateHook(backend_env, self._scene.read)
         self._last_obs = LastObs()
         self._rows = None
         self.user_state = UserState(self.num_envs, self.device)
@@ -119,10 +123,20 @@ class MjlabEnv(SimulatorEnv):
 
     @final_obs_enabled.setter
     def final_obs_enabled(self, value: bool) -> None:
-        if value:
-            self._final_obs.install()
-        else:
-            self._final_obs.remove()
+        self._final_obs.installed = value
+
+    @property
+    def scene_state_attributes(self) -> dict[str, str]:
+        """MuJoCo has the quaternion's real part first."""
+        return {"quaternion": "wxyz"}
+
+    def processed_actions(self) -> torch.Tensor | None:
+        """What the action terms made of the last actions; None if one of them doesn't tell."""
+        self._check_ready()
+        terms = self.backend_env.action_manager._terms.values()
+        if not terms or not all(hasattr(term, "_processed_actions") for term in terms):
+            return None
+        return torch.cat([term._processed_actions for term in terms], dim=-1)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -160,12 +174,13 @@ class MjlabEnv(SimulatorEnv):
     def advance(self, actions: torch.Tensor) -> StepResult:
         """One step of mjlab's own, with copies of what its next one overwrites."""
         actions = self._action_guard.check(actions)
-        with self._around_backend(), self._final_obs:
+        with self._around_backend(), self._final_obs, self._final_state:
             obs, reward, terminated, truncated, extras = self._env.step(actions)
         info = _info(extras)
         if extras["log"]:
             info["log"] = extras["log"]
         self._final_obs.add_to(info)
+        self._final_state.add_to(info)
         return flatten_groups(obs), reward.clone(), terminated.clone(), truncated.clone(), info
 
     def row_control(self, *, level: FreezeLevel, rng: RngScope) -> MjlabRowControl:
@@ -222,10 +237,21 @@ class MjlabEnv(SimulatorEnv):
         if self._rows is not None:
             self._rows.close()
         self._final_obs.remove()
+        self._final_state.remove()
         if self._cameras is not None:
             self._cameras.undefer()
         self._last_obs.clear()
         self._env.close()
+
+    def _observe_rows(self, env_ids: torch.Tensor) -> Obs:
+        env = self.backend_env
+        env.sim.forward()
+        for sensor in env.scene.sensors.values():
+            sensor._invalidate_cache()  # mjlab does so in resets only
+        env.sim.sense()
+        # Fills these rows' histories and delays with one frame, and leaves the others' alone.
+        env.obs_buf = env.observation_manager.compute(update_history=True, env_ids=env_ids)
+        return flatten_groups(env.obs_buf)
 
     def _observe_before_reset(self, ended: torch.Tensor) -> Obs:
         env = self.backend_env

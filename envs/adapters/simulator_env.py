@@ -10,22 +10,27 @@ import torch
 
 from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
 from holdstep.envs.contract import StepResult, TorchVectorEnv
+from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.lazy_images import LazyImages
+from holdstep.envs.scene_state import checked_state
 from holdstep.errors import CapabilityError, ClosedEnvError, ResetNeededError, SuspensionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from holdstep.envs.adapters.cameras import Cameras
+    from holdstep.envs.adapters.final_obs import FinalStateHook
     from holdstep.envs.adapters.simulator_rows import SimulatorRowControl
+    from holdstep.envs.contract import Obs
     from holdstep.envs.last_obs import LastObs
+    from holdstep.envs.scene_state import SceneState
     from holdstep.envs.state.user_state import UserState
 
 
 class SimulatorEnv(TorchVectorEnv):
     """A simulator's env whose rows can be held by stepping everybody and putting some back.
 
-    Subclasses implement ``reset``, :meth:`advance` and ``row_control``.
+    Subclasses implement ``reset``, :meth:`advance`, :meth:`_observe_rows` and ``row_control``.
 
     Attributes:
         simulator: its name, for messages.
@@ -35,6 +40,8 @@ class SimulatorEnv(TorchVectorEnv):
     simulator: ClassVar[str]
     user_state: UserState
     _last_obs: LastObs
+    _scene: SceneState
+    _final_state: FinalStateHook
     _rows: SimulatorRowControl | None = None
     _cameras: Cameras | None = None
 
@@ -65,6 +72,51 @@ class SimulatorEnv(TorchVectorEnv):
     def image_obs(self) -> dict[str, str]:
         """Observations that cameras make: ``"lazy"``, or why they are computed at each tick."""
         return {} if self._cameras is None else dict(self._cameras.image_obs)
+
+    @property
+    def final_state_enabled(self) -> bool:
+        """Whether ``info["final_state"]`` is filled in; off until somebody asks for it."""
+        return self._final_state.installed
+
+    @final_state_enabled.setter
+    def final_state_enabled(self, value: bool) -> None:
+        self._check_open()
+        self._final_state.installed = value
+
+    def scene_state(self) -> dict[str, torch.Tensor]:
+        """Where everything in the scene is now and how it moves."""
+        self._check_ready()
+        return self._scene.read()
+
+    def set_scene_state(
+        self, state: Mapping[str, torch.Tensor], env_ids: torch.Tensor | Sequence[int] | None = None
+    ) -> Obs:
+        """Put rows into states that :meth:`scene_state` told.
+
+        Their observations begin anew, as after a reset: histories and delays are filled with what
+        is observed now. Held rows stay held, in the new state.
+        """
+        self._check_ready()
+        rows: Any = range(self.num_envs) if env_ids is None else env_ids
+        ids = canonical_env_ids(rows, num_envs=self.num_envs, device=self.device)
+        values = checked_state(state, self._scene.read(), ids.numel())
+        if ids.numel() == 0:
+            return self._last_obs.copy()
+        mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        mask[ids] = True
+        with self._rows.others_untouched(ids) if self._rows else contextlib.nullcontext():
+            with self._around_backend():
+                self._scene.write(values, ids)
+                obs = self._observe_rows(ids)
+            return self._last_obs.merged(mask, obs)
+
+    @abstractmethod
+    def _observe_rows(self, env_ids: torch.Tensor) -> Obs:
+        """First observations of rows, int64 ``[k]``, whose scene was just set.
+
+        Returns:
+            Of all rows, ``[N, ...]`` by group; other rows' mean nothing.
+        """
 
     @abstractmethod
     def advance(self, actions: torch.Tensor) -> StepResult:

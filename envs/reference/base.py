@@ -18,9 +18,10 @@ from holdstep.envs.device import canonical_device
 from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.masked_step import check_active_mask, without_held_rows
 from holdstep.envs.native_skip import NativeSkipOwner
-from holdstep.envs.observations import add_final_obs, batched
+from holdstep.envs.observations import add_final_obs, add_final_state, batched
 from holdstep.envs.reference.row_control import ReferenceRowControl
 from holdstep.envs.registry import checked_num_envs
+from holdstep.envs.scene_state import checked_state
 from holdstep.envs.state.rng import PerEnvRng
 from holdstep.errors import (
     CapabilityError,
@@ -30,7 +31,7 @@ from holdstep.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from holdstep.envs.capabilities import FreezeLevel, RngScope
 
@@ -102,6 +103,7 @@ class ReferenceEnv(TorchVectorEnv):
             final_obs=True,
             render=render_mode is not None,
             snapshot=True,
+            scene_state=True,
         )
         self.single_observation_space = gymnasium.spaces.Dict(
             {"policy": self._single_policy_space, "critic": self._single_critic_space}
@@ -117,6 +119,7 @@ class ReferenceEnv(TorchVectorEnv):
             self._idle_actions = torch.zeros(num_envs, self._num_actions, device=self.device)
         self._controls = NativeSkipOwner()
         self._final_obs_enabled = True
+        self._final_state_enabled = False
         self._ready = False
 
     @property
@@ -136,6 +139,34 @@ class ReferenceEnv(TorchVectorEnv):
     @final_obs_enabled.setter
     def final_obs_enabled(self, value: bool) -> None:
         self._final_obs_enabled = value
+
+    @property
+    def final_state_enabled(self) -> bool:
+        """Whether ``info["final_state"]`` is filled in; off until somebody asks for it."""
+        return self._final_state_enabled
+
+    @final_state_enabled.setter
+    def final_state_enabled(self, value: bool) -> None:
+        self._final_state_enabled = value
+
+    def scene_state(self) -> dict[str, torch.Tensor]:
+        """All that a row's future depends on: ``"row/<buffer>"`` for each of the row buffers."""
+        if not self._ready:
+            self._refuse_step()
+        return {f"row/{name}": buffer.clone() for name, buffer in self.row_buffers.items()}
+
+    def set_scene_state(
+        self, state: Mapping[str, torch.Tensor], env_ids: torch.Tensor | Sequence[int] | None = None
+    ) -> Obs:
+        """Put rows into states that :meth:`scene_state` told; they continue as those would have."""
+        if not self._ready:
+            self._refuse_step()
+        rows: Any = range(self.num_envs) if env_ids is None else env_ids
+        ids = canonical_env_ids(rows, num_envs=self.num_envs, device=self.device)
+        buffers = {f"row/{name}": buffer for name, buffer in self.row_buffers.items()}
+        for path, values in checked_state(state, buffers, ids.numel()).items():
+            buffers[path][ids] = values
+        return self.observe()
 
     @property
     def row_buffers(self) -> Mapping[str, torch.Tensor]:
@@ -280,6 +311,9 @@ class ReferenceEnv(TorchVectorEnv):
             final_obs = self._observe(state, length)
             add_final_obs(info, final_obs, done)
         self._annotate(info, terminated, done)
+        if self._final_state_enabled and must_reset:
+            before_reset = {"row/state": state, "row/episode_length": length}
+            add_final_state(info, self.scene_state() | before_reset, done)
         if must_reset:
             state = torch.where(done.unsqueeze(1), self._initial_state(done), state)
             length = length.masked_fill(done, 0)

@@ -108,3 +108,22 @@ def draw_point_mass(
     canvas.disc(goal, max(goal_radius, 0.04), _GOAL)
     canvas.disc(position, 0.04, _MASS)
     return canvas.frame()
+
+
+def draw_pendulum(
+    *, elbow: tuple[float, float], tip: tuple[float, float], goal: tuple[float, float]
+) -> np.ndarray:
+    """A double pendulum as a frame, uint8 ``[200, 200, 3]``.
+
+    Args:
+        elbow: end of the upper link, from the hinge [m].
+        tip: end of the lower link [m].
+        goal: where the lower link should end [m].
+    """
+    canvas = _Canvas(200, 200, center=(0.0, 0.0), scale=95.0)
+    canvas.disc(goal, 0.06, _GOAL)
+    canvas.bar((0.0, 0.0), elbow, 0.05, _POLE)
+    canvas.bar(elbow, tip, 0.04, _POLE)
+    for joint, radius in (((0.0, 0.0), 0.03), (elbow, 0.05), (tip, 0.04)):
+        canvas.disc(joint, radius, _MASS)
+    return canvas.frame()

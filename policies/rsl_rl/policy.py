@@ -10,11 +10,11 @@ import torch
 from holdstep.policies.rsl_rl.checkpoint import find_checkpoint
 from holdstep.policies.rsl_rl.run_dir import RunDir
 from holdstep.policies.rsl_rl.runner import explain_misfit, make_runner
-from holdstep.policies.rsl_rl.task_config import runner_class
+from holdstep.policies.rsl_rl.task_config import runner_class, runner_config
 from holdstep.policies.rsl_rl.trained_config import trained_config
 
 if TYPE_CHECKING:
-    from holdstep.envs.contract import Obs
+    from holdstep.envs.contract import Obs, TorchVectorEnv
     from holdstep.envs.views.rsl_rl import RslRlVecEnv
 
 
@@ -53,6 +53,37 @@ class RslRlPolicy:
         with explain_misfit(file, env_id):
             runner = make_runner(view, config, base=runner_class(env_id), quiet=True)
             runner.load(str(file), load_cfg={"actor": True})
+        actor = runner.get_inference_policy(device=str(view.device))
+        return cls(actor, num_envs=view.num_envs, clip_actions=view.clip_actions)
+
+    @classmethod
+    def untrained(
+        cls,
+        env: TorchVectorEnv,
+        *,
+        env_id: str,
+        seed: int = 0,
+        config: dict[str, Any] | None = None,
+    ) -> RslRlPolicy:
+        """The task's actor with random weights: to try things out without training.
+
+        Args:
+            env: the env that the policy will act in.
+            env_id: the id that the env was made by.
+            seed: of the weights; torch's own random stream is left as it is.
+            config: the runner's configuration; by default the task's own.
+
+        Raises:
+            ConfigError: the task registers no rsl_rl configuration.
+        """
+        from holdstep.envs.views.rsl_rl import RslRlVecEnv
+
+        if config is None:
+            config = runner_config(env_id, env)
+        view = RslRlVecEnv(env, clip_actions=config.get("clip_actions"))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            runner = make_runner(view, config, base=runner_class(env_id), quiet=True)
         actor = runner.get_inference_policy(device=str(view.device))
         return cls(actor, num_envs=view.num_envs, clip_actions=view.clip_actions)
 

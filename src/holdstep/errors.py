@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from holdstep.policies.evaluation.result import EvalResult
+    from holdstep.wrappers.export.report import ExportReport
 
 
 class HoldstepError(Exception):
@@ -74,6 +75,14 @@ class SnapshotError(HoldstepError, ValueError):
 
 class TimelineError(HoldstepError, ValueError):
     """A file is no trace of a run, or does not hold what is to be drawn."""
+
+
+class DatasetError(HoldstepError, ValueError):
+    """A dataset is damaged or not of a layout that is known, or can't be written as asked."""
+
+
+class RecordingError(HoldstepError, RuntimeError):
+    """A recording can't be written, or not be made sense of; what was acknowledged is as it was."""
 
 
 class UnsupportedStateError(HoldstepError, RuntimeError):
@@ -173,6 +182,115 @@ class ContractViolationError(HoldstepError, AssertionError):
             f"{env_name} breaks the TorchVectorEnv contract "
             f"({len(self.violations)} found):\n{lines}"
         )
+
+
+class ContractError(HoldstepError, ValueError):
+    """A deployment contract is malformed, or does not hold together.
+
+    Attributes:
+        problems: one sentence for each problem, with the place where it was found.
+    """
+
+    def __init__(self, subject: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"{subject} ({len(self.problems)} found):\n{lines}")
+
+
+class ModelFileError(HoldstepError, ValueError):
+    """A model file is missing, damaged, not what its contract says, or would run code if loaded."""
+
+
+class ModelInputError(HoldstepError, ValueError):
+    """A model was given inputs that it can't mean: missing, unknown, or of another shape or type.
+
+    Attributes:
+        problems: one sentence for each input that is wrong.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"The model's inputs are wrong ({len(self.problems)} found):\n{lines}")
+
+
+class ExportError(HoldstepError, RuntimeError):
+    """A policy can't be exported, or what was exported is not what the env does.
+
+    Attributes:
+        rung: the step of the validation that failed, such as ``"parity"``; empty before the first.
+        term: the observation or action term that is to blame, such as ``"actor/joint_pos"``; None
+            if it is none, or not known.
+        report: the :class:`~holdstep.wrappers.export.ExportReport` up to there, or None.
+    """
+
+    rung: ClassVar[str] = ""
+
+    def __init__(
+        self, message: str, *, term: str | None = None, report: ExportReport | None = None
+    ) -> None:
+        super().__init__(message)
+        self.term = term
+        self.report = report
+
+
+class DiscoveryError(ExportError):
+    """What the pipeline reads, keeps or writes can't be found out, or can't be exported."""
+
+    rung = "discover"
+
+
+class PurityError(ExportError):
+    """A term reads something that is none of the declared inputs and memories."""
+
+    rung = "purity"
+
+
+class TraceError(ExportError):
+    """The pipeline can't be traced, or not by this method."""
+
+    rung = "trace"
+
+
+class ReplayError(ExportError):
+    """The model file computes something else than the pipeline that it was made from."""
+
+    rung = "replay"
+
+
+class ParityError(ExportError):
+    """The exported model and the live env come apart on states that were not traced."""
+
+    rung = "parity"
+
+
+class WiringError(ExportError):
+    """The contract does not fit the env that it was made from, or can't be read back."""
+
+    rung = "wiring"
+
+
+class HostMismatchError(HoldstepError, ValueError):
+    """An exported policy and the host that is to run it do not fit.
+
+    Attributes:
+        problems: one sentence for each thing that does not fit.
+        notes: what differs without being wrong.
+    """
+
+    def __init__(
+        self, task: str, host: str, problems: Sequence[str], notes: Sequence[str] = ()
+    ) -> None:
+        self.problems = tuple(problems)
+        self.notes = tuple(notes)
+        lines = [f"The contract of {task} does not fit {host} ({len(self.problems)} found):"]
+        lines += [f"  - {problem}" for problem in self.problems]
+        lines += [f"  (note) {note}" for note in self.notes]
+        super().__init__("\n".join(lines))
+
+
+class HostError(HoldstepError, RuntimeError):
+    """A host failed while a policy ran on it."""
 
 
 def nearest_names(name: str, names: Iterable[str], *, limit: int = 4) -> str:

@@ -84,6 +84,18 @@ SECTIONS = {
             "added_us": "added [µs]",
         },
     ),
+    "history ring": (
+        "What keeping a history costs",
+        "An append and a read in order with `HistoryRing`, and how much longer it takes with "
+        "`torch.roll`, with `torch.cat`, and with mjlab's `CircularBuffer`.",
+        {
+            "history": "frames x rows x numbers",
+            "ring_us": "ring [µs]",
+            "roll_over_ring": "roll",
+            "cat_over_ring": "cat",
+            "mjlab_over_ring": "mjlab",
+        },
+    ),
     "chunk scheduling": (
         "Who infers when",
         "Useful env-steps per second of each scheduler of `ChunkRunner`, and their share of the "
@@ -104,6 +116,19 @@ SECTIONS = {
             "env_steps_per_s": "env-steps/s",
             "of_bound": "of the bound",
             "waiting_percent": "waiting [%]",
+        },
+    ),
+    "export latency": (
+        "What a step of an exported policy costs",
+        "The live observation terms, network and action terms in torch, and the exported model, in "
+        "turns within one run; processor time of one thread, physics not included. Reading inputs "
+        "from mjlab computes derived quantities in torch, which a robot has at hand.",
+        {
+            "task": "task",
+            "num_envs": "rows",
+            "what": "what",
+            "step_us": "step [µs]",
+            "ratio": "of the live pipeline",
         },
     ),
     "chunks": (
@@ -147,6 +172,50 @@ SECTIONS = {
             "lazy_ms": "lazy [ms]",
             "ratio": "ratio",
             "ratio_looked_at_each_tick": "ratio if looked at in each step",
+        },
+    ),
+    "recording append": (
+        "What appending a step to a recording costs",
+        "All rows, 330 float32 in 13 keys, with and without a 128x128x3 image per row; steps in "
+        "which no row ends, in processor time of the loop's thread. Beside it, in the same run: "
+        "copying the same tensors once, and appending them to nested lists per row as Isaac Lab "
+        "3.0 does.",
+        {
+            "num_envs": "rows",
+            "camera": "camera",
+            "megabytes": "MB a step",
+            "added_us": "added [µs]",
+            "copy_us": "one copy [µs]",
+            "ratio_copy": "over one copy",
+            "lists_us": "lists [µs]",
+            "times_less": "times less than lists",
+        },
+    ),
+    "recording": (
+        "What recording adds to a loop",
+        "Time outside of the env's own step, which takes 20 ms, over a loop in which every row "
+        "ends its episode; what the loop without a recorder needs is subtracted. Isaac Lab's way "
+        "exports episodes before the step returns.",
+        {
+            "what": "recorder",
+            "num_envs": "rows",
+            "camera": "camera",
+            "added_us": "added [µs]",
+            "percent_of_step": "of a 20 ms step [%]",
+            "times_less": "times less than Isaac Lab's way",
+        },
+    ),
+    "recording saturated": (
+        "A loop beside a writer that can't keep up",
+        'A loop that runs Python all the time, with `on_full="drop"` and a writer that keeps a '
+        "processor busy, against the same loop alone.",
+        {
+            "what": "writer",
+            "num_envs": "rows",
+            "queued_megabytes": "queued [MB]",
+            "alone_ms": "step alone [ms]",
+            "with_ms": "beside it [ms]",
+            "ratio_loop": "ratio",
         },
     ),
     "remote policies": (

@@ -12,9 +12,12 @@ from tests.benchmarks import (
     chunk_replay,
     chunk_scheduling,
     evaluation_bias,
+    export_latency,
+    history_ring,
     lazy_rendering,
     overhead,
     per_env_random,
+    recording,
     remote_wire,
     report,
     suspension,
@@ -42,8 +45,11 @@ def main() -> None:
     lines += chunk_scheduling.main(chunk_scheduling.Arguments())
     lines += chunk_replay.main(chunk_replay.Arguments())
     lines += evaluation_bias.main(evaluation_bias.Arguments())
+    lines += export_latency.main(export_latency.Arguments())
     lines += lazy_rendering.main(lazy_rendering.Arguments())
     lines += remote_wire.main(remote_wire.Arguments())
+    lines += recording.main(recording.Arguments())
+    lines += history_ring.main(history_ring.Arguments())
     file = report.DOCS / "benchmarks" / "cpu.jsonl"
     file.parent.mkdir(exist_ok=True)
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

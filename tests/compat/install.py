@@ -11,10 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ["rsl-rl-lib==5.0.1", "rsl-rl-lib==5.5.1", "gymnasium==1.2.0"]
+PACKAGES = [
+    "rsl-rl-lib==5.0.1",
+    "rsl-rl-lib==5.5.1",
+    "gymnasium==1.2.0",
+    "robomimic==0.3.0",
+]
 if sys.version_info[:2] == (3, 11):  # the only Python that there is a wheel for
     PACKAGES.append("isaaclab==2.3.2")
 """Without their dependencies: the environment's own serve all of them."""
+
+BESIDE = {"robomimic==0.3.0": ["termcolor==3.3.0"]}
+"""But for these, which go into the same folder."""
 
 
 def install(root: Path) -> None:
@@ -25,7 +33,10 @@ def install(root: Path) -> None:
             continue
         partial = root / f"{package}.partial"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
-        subprocess.run([*command, "--target", str(partial), package], check=True)
+        subprocess.run(
+            [*command, "--target", str(partial), package, *BESIDE.get(package, [])],
+            check=True,
+        )
         partial.rename(target)
 
 

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
+from holdstep.envs import action_guard
 from holdstep.envs.action_guard import ActionGuard
 from holdstep.errors import InvalidActionError
 
@@ -137,3 +140,15 @@ def test_on_a_gpu_nan_is_reported_late_and_without_a_sync():
     for _ in range(3):  # one report per incident
         guard.check(good)
         torch.cuda.synchronize()
+
+
+def test_the_verdict_is_awaited_on_the_stream_that_copies_it(monkeypatch):
+    """Not on that of the current device, which may be done long before."""
+    device, streams = torch.device("cuda", 1), []
+    event = SimpleNamespace(record=lambda stream=None: streams.append(stream), query=lambda: False)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda of=None: ("stream of", of))
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, **_: zeros(*size))
+    action_guard._DeferredNorm(device).submit(zeros(4, 2))
+    assert streams == [("stream of", device)]

@@ -32,6 +32,10 @@ def test_the_demo_solves_cartpole(tmp_path):
     assert 45 <= report["mean_return"] <= 50
     assert 45 <= report["training_return"] <= 50
     assert report["seconds"] < 300
+    # What was exported is what was trained, and balances the pole without the env.
+    assert report["export_parity"] <= 1e-5
+    assert (Path(report["exported"]) / "policy.onnx").is_file()
+    assert report["deployed_largest_angle"] < 0.2
 
 
 def test_a_task_that_is_not_learnt_is_reported_as_such(tmp_path):

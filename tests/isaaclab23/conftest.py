@@ -31,6 +31,7 @@ collect_ignore = (
         "test_adapter.py",
         "test_env_facts.py",
         "test_random_streams.py",
+        "test_recorder.py",
         "test_standins.py",
         "test_suspension.py",
     ]

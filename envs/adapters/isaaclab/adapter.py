@@ -11,11 +11,12 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.action_guard import ActionGuard
-from holdstep.envs.adapters.final_obs import FinalObsHook
+from holdstep.envs.adapters.final_obs import FinalObsHook, FinalStateHook
 from holdstep.envs.adapters.isaaclab.log_watch import LogWatch
 from holdstep.envs.adapters.isaaclab.physics import physics_of
 from holdstep.envs.adapters.isaaclab.plain import owned, owned_obs, owned_vector
 from holdstep.envs.adapters.isaaclab.rendering import why_not_renderable
+from holdstep.envs.adapters.isaaclab.scene import IsaacLabScene
 from holdstep.envs.adapters.isaaclab.spaces import action_space, described
 from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
 from holdstep.envs.adapters.simulator_env import SimulatorEnv
@@ -58,6 +59,7 @@ class IsaacLabEnv(SimulatorEnv):
     """
 
     simulator = "Isaac Lab"
+    _scene: IsaacLabScene
     single_observation_space: gymnasium.spaces.Dict
     _rows: IsaacLabRowControl | None
 
@@ -88,6 +90,7 @@ class IsaacLabEnv(SimulatorEnv):
             render=self._why_not_renderable is None,
             snapshot=self._physics.level != "none",
             lazy_rendering=self._cameras is not None and bool(self._cameras.examples),
+            scene_state=True,
         )
         with ordinary_tensors():
             self._set_observation_space(workflow.observation_space())
@@ -95,7 +98,9 @@ class IsaacLabEnv(SimulatorEnv):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._action_guard = ActionGuard(self.action_space, self.device)
         self._final_obs = FinalObsHook(workflow.core, self._observe_before_reset)
-        self._final_obs.install()
+        self._final_obs.installed = True
+        self._scene = IsaacLabScene(workflow.core)
+        self._final_state = FinalStateHook(workflow.core, self._scene.read)
         self._last_obs = LastObs()
         self._rows = None
         self.user_state = UserState(self.num_envs, self.device)
@@ -119,10 +124,17 @@ class IsaacLabEnv(SimulatorEnv):
 
     @final_obs_enabled.setter
     def final_obs_enabled(self, value: bool) -> None:
-        if value:
-            self._final_obs.install()
-        else:
-            self._final_obs.remove()
+        self._final_obs.installed = value
+
+    @property
+    def scene_state_attributes(self) -> dict[str, str]:
+        """Isaac Lab 3 has the quaternion's real part last, 2.3 has it first."""
+        return {"quaternion": "xyzw" if self._env_ids_dtype == torch.int32 else "wxyz"}
+
+    def processed_actions(self) -> torch.Tensor | None:
+        """What the action terms made of the last actions; None of a direct env."""
+        self._check_ready()
+        return self._workflow.processed_actions()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -169,11 +181,12 @@ class IsaacLabEnv(SimulatorEnv):
         """Isaac Lab's own step, with everything that it returns copied."""
         actions = self._action_guard.check(actions)
         log = LogWatch(self._workflow.core.extras)
-        with self._around_backend(), self._final_obs:
+        with self._around_backend(), self._final_obs, self._final_state:
             given = self._workflow.forward_actions(actions)
             obs, reward, terminated, truncated, extras = self._env.step(given)
             info = log.info_of(extras)
             self._final_obs.add_to(info)
+            self._final_state.add_to(info)
             return (
                 owned_obs(obs),
                 owned_vector(reward, torch.float32, self.device),
@@ -229,10 +242,19 @@ class IsaacLabEnv(SimulatorEnv):
         if self._rows is not None:
             self._rows.close()
         self._final_obs.remove()
+        self._final_state.remove()
         if self._cameras is not None:
             self._cameras.undefer()
         self._last_obs.clear()
         self._env.close()
+
+    def _observe_rows(self, env_ids: torch.Tensor) -> Obs:
+        mask = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        mask[env_ids] = False
+        given = env_ids.to(self._env_ids_dtype)
+        self._scene.settle(given)
+        self._workflow.render_again()
+        return self._workflow.observe_rows(given, mask.nonzero().squeeze(-1))
 
     def _observe_before_reset(self, ended: torch.Tensor) -> Obs:
         del ended  # all rows are observed

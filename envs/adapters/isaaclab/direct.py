@@ -52,23 +52,20 @@ class DirectWorkflow(Workflow):
         env._reset_idx(env_ids)
         env.scene.write_data_to_sim()
         env.sim.forward()
-        if self._has_rtx_sensors():
-            for _ in range(env.cfg.num_rerenders_on_reset):
-                env.sim.render()
-        with preserved_rows(self.observers(), other_ids, num_envs=env.num_envs):
+        self.render_again()
+        return self.observe_rows(env_ids, other_ids), env.extras
+
+    def observe_rows(self, env_ids: torch.Tensor, other_ids: torch.Tensor) -> Obs:
+        """The task's observations; what else it keeps is its own business."""
+        del env_ids  # all rows are observed
+        with preserved_rows(self.observers(), other_ids, num_envs=self.env.num_envs):
             # As in the backend's reset, a first observation is without noise.
-            return owned_obs(env._get_observations()), env.extras
+            return owned_obs(self.env._get_observations())
 
     def forward_actions(self, actions: torch.Tensor) -> torch.Tensor:
         """A discrete action is a column, ``[N, 1]``, to Isaac Lab."""
         actions = super().forward_actions(actions)
         return actions[:, None] if actions.ndim == 1 else actions
-
-    def _has_rtx_sensors(self) -> bool:
-        env = self.env
-        # An attribute of the env in 3.x (None without Kit), a method of the simulation in 2.3.
-        known = hasattr(env, "has_rtx_sensors")
-        return bool(env.has_rtx_sensors if known else env.sim.has_rtx_sensors())
 
 
 def _leaves(

@@ -38,7 +38,7 @@ def unread(env: Any) -> Iterator[None]:
     Args:
         env: the simulator's env object.
     """
-    noted = [note for data in _data_objects(env) for note in _notes(data)]
+    noted = [note for data in data_objects(env) for note in _notes(data)]
     flags = [(flag, flag.clone()) for flag in _camera_flags(env)]
     render_context: Any = getattr(getattr(env, "sim", None), "render_context", None)
     transforms_step = getattr(render_context, "_last_transforms_step", None)
@@ -64,7 +64,7 @@ def _notes(data: Any) -> Iterator[tuple[dict[str, Any], str, Any]]:
             yield from ((buffer, field, buffer.get(field)) for field in ("timestamp", "data"))
 
 
-def _data_objects(env: Any) -> Iterator[Any]:
+def data_objects(env: Any) -> Iterator[Any]:
     """The data of all assets: those of the scene, and those that a direct env keeps itself."""
     for entity in _entities(env):
         # Not entity.data: on a sensor that property is a read.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from holdstep.envs.adapters.isaaclab.cameras import cameras_of
 from holdstep.envs.adapters.isaaclab.lazy_data import unread
 from holdstep.envs.adapters.isaaclab.plain import owned_obs
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import gymnasium
-    import torch
 
     from holdstep.envs.adapters.cameras import Cameras
     from holdstep.envs.adapters.isaaclab.physics import Physics
@@ -77,3 +78,20 @@ class ManagerBasedWorkflow(Workflow):
         with preserved_rows(observers, other_ids, num_envs=env.num_envs):
             last.obs, extras = env.reset(seed=seed, env_ids=env_ids)
         return owned_obs(last.obs), extras
+
+    def observe_rows(self, env_ids: torch.Tensor, other_ids: torch.Tensor) -> Obs:
+        """The manager's observations; histories, modifiers and noise begin as after a reset."""
+        env = self.env
+        last = SimpleNamespace(obs=env.obs_buf)
+        observers = [*self._row_observers(), last]
+        with preserved_rows(observers, other_ids, num_envs=env.num_envs):
+            env.observation_manager.reset(env_ids)
+            last.obs = env.observation_manager.compute(update_history=True)
+        env.obs_buf = last.obs
+        return owned_obs(last.obs)
+
+    def processed_actions(self) -> torch.Tensor | None:
+        """Those of all terms, in their order."""
+        manager = self.env.action_manager
+        terms = [manager.get_term(name).processed_actions for name in manager.active_terms]
+        return torch.cat(terms, dim=-1) if terms else None

@@ -65,6 +65,31 @@ class Workflow(ABC):
             Observations of all rows, of which those of ``other_ids`` mean nothing, and extras.
         """
 
+    @abstractmethod
+    def observe_rows(self, env_ids: torch.Tensor, other_ids: torch.Tensor) -> Obs:
+        """The first observations of rows whose scene was set; their histories begin anew.
+
+        Args:
+            env_ids: those rows, in the integer type that the backend takes, ``[k]``.
+            other_ids: all other rows, int64 ``[N - k]``; observers keep what they hold for them.
+
+        Returns:
+            Observations of all rows, of which those of ``other_ids`` mean nothing.
+        """
+
+    def processed_actions(self) -> torch.Tensor | None:
+        """What action terms made of the last actions, in memory of its own, or None."""
+        return None
+
+    def render_again(self) -> None:
+        """What Isaac Sim's ray tracer needs until it shows rows where they have been put."""
+        env = self.env
+        # An attribute of the env in 3.x (None without Kit), a method of the simulation in 2.3.
+        known = hasattr(env, "has_rtx_sensors")
+        if env.has_rtx_sensors if known else env.sim.has_rtx_sensors():
+            for _ in range(env.cfg.num_rerenders_on_reset):
+                env.sim.render()
+
     def observe_without_trace(self) -> Obs:
         """The observations that a step would return now, as tensors of their own."""
         with unread(self.core), preserved(self.observers(), self.device):

@@ -12,10 +12,15 @@ import tyro
 
 from holdstep._version import __version__
 from holdstep.cli.check import Check
+from holdstep.cli.contract import Contract
+from holdstep.cli.dataset import DatasetTools
+from holdstep.cli.deploy import Deploy
 from holdstep.cli.doctor import Doctor
 from holdstep.cli.envs import Envs
 from holdstep.cli.evaluate import Evaluate
+from holdstep.cli.export import Export
 from holdstep.cli.play import Play
+from holdstep.cli.record import Record
 from holdstep.cli.serve import Serve
 from holdstep.cli.timeline import Timeline
 from holdstep.cli.train import Train
@@ -40,6 +45,11 @@ _Commands = (
     | Annotated[Play, tyro.conf.subcommand("play")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Serve, tyro.conf.subcommand("serve")]
+    | Annotated[Record, tyro.conf.subcommand("record")]
+    | Annotated[DatasetTools, tyro.conf.subcommand("dataset")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Deploy, tyro.conf.subcommand("deploy")]
+    | Annotated[Contract, tyro.conf.subcommand("contract")]
     | Annotated[Timeline, tyro.conf.subcommand("timeline")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )

@@ -11,6 +11,9 @@ EXTRAS = {
     "skrl": ("skrl",),
     "torchrl": ("torchrl",),
     "lerobot": ("lerobot",),
+    "compression": ("hdf5plugin",),
+    "convert": ("pyarrow", "pillow"),
+    "minari": ("minari",),
     "video": ("imageio", "imageio-ffmpeg"),
     "plot": ("matplotlib",),
 }

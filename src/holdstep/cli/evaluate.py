@@ -35,7 +35,8 @@ class Evaluate:
 
     policy: str | None = None
     """Instead of a checkpoint: `module:function`, looked for in the current folder first. It is
-    called with the env, and returns a callable obs -> actions or a ChunkedPolicy."""
+    called with the env, and returns a callable obs -> actions or a ChunkedPolicy. Or `zero` or
+    `random`."""
 
     num_episodes: int = 200
     """Episodes that count."""
@@ -168,21 +169,15 @@ class Evaluate:
         return suspending
 
     def _make_policy(self, env: TorchVectorEnv) -> Any:
-        if self.policy is not None:
-            from holdstep.cli.serve import maker
+        from holdstep.cli.policies import make_policy
 
-            return maker(self.policy, "--policy")(env)
-        from holdstep.envs.views.rsl_rl import RslRlVecEnv
-        from holdstep.policies.rsl_rl import RslRlPolicy
-        from holdstep.policies.rsl_rl.checkpoint import find_checkpoint
-        from holdstep.policies.rsl_rl.run_dir import RunDir
-        from holdstep.policies.rsl_rl.trained_config import trained_config
-
-        assert self.checkpoint is not None
-        file = find_checkpoint(self.checkpoint, env_id=self.env_id)
-        config = trained_config(RunDir.of_checkpoint(file), env_id=self.env_id, env=env)
-        view = RslRlVecEnv(env, clip_actions=config.get("clip_actions"))
-        return RslRlPolicy.load(file, view, env_id=self.env_id)
+        return make_policy(
+            env,
+            env_id=self.env_id,
+            checkpoint=self.checkpoint,
+            policy=self.policy,
+            seed=self.seed,
+        )
 
     def _instruction_of(self, episode: int) -> str:
         return self.instruction[episode % len(self.instruction)]

@@ -1,0 +1,1 @@
+"""Export of envs without managers, which mark what they read, keep and write."""

@@ -1,0 +1,1 @@
+"""What runs model files: onnxruntime, or torch itself."""

@@ -1,0 +1,118 @@
+"""Slots on a GPU, copied to the host a block at a time beside the computation."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from holdstep.errors import RecordingError
+from holdstep.wrappers.record.staging import planes_of, slots_of
+
+if TYPE_CHECKING:
+    from holdstep.wrappers.record.ring import BlockRing
+    from holdstep.wrappers.record.staging import Slot
+
+_NUM_BLOCKS = 2
+
+
+class GpuStaging:
+    """Slots are filled in one of two blocks of GPU memory, while the other is copied to the ring.
+
+    No call waits for the GPU, except :meth:`oldest_arrived` if told to, and :meth:`close`. Three
+    things may touch a block of GPU memory, each after the one before, and the GPU keeps that order:
+
+    - kernels that fill its slots, on the stream that is current then;
+    - the copy, on a stream of its own that waits for an event recorded after the last of them;
+    - the kernels that fill it the next time, whose stream waits for the copy's event.
+
+    The ring's memory is locked in place and known to the driver, without which copies would not run
+    beside the computation. It belongs to the copy until :meth:`oldest_arrived`. GPU memory in use
+    is two blocks, whatever the length of an episode.
+
+    Args:
+        ring: the blocks on the host.
+        device: the GPU.
+
+    Raises:
+        RecordingError: the driver does not take the ring's memory.
+    """
+
+    def __init__(self, ring: BlockRing, device: torch.device) -> None:
+        self._device = device
+        shape = ring.shape
+        self._pinned = _Pinned(ring)
+        self._host = [planes_of(ring[index]) for index in range(ring.num_blocks)]
+        with torch.inference_mode(False), torch.cuda.device(device):
+            self._planes = [
+                (torch.empty_like(words, device=device), torch.empty_like(small, device=device))
+                for words, small in self._host[:1] * _NUM_BLOCKS
+            ]
+            self._slots = [slots_of(words, small, shape.num_bytes) for words, small in self._planes]
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            # Of the copy out of each block, and of those into the ring that have not arrived.
+            self._copied: list[Any] = [torch.cuda.Event() for _ in range(_NUM_BLOCKS)]  # type: ignore[no-untyped-call]
+        self._under_way: deque[Any] = deque()
+        self._filling = -1
+        self.num_bytes = _NUM_BLOCKS * shape.num_slots * shape.slot_bytes
+
+    def open(self, index: int) -> Sequence[Slot]:
+        """The next block of GPU memory, as soon as the GPU has copied what was in it."""
+        self._filling = (self._filling + 1) % _NUM_BLOCKS
+        # An event that was never recorded is not waited for.
+        torch.cuda.current_stream(self._device).wait_event(self._copied[self._filling])
+        return self._slots[self._filling]
+
+    def send(self, index: int, num_slots: int) -> None:
+        """Copy the first slots into block ``index`` of the ring, beside what comes."""
+        filled = torch.cuda.current_stream(self._device).record_event()
+        self._stream.wait_event(filled)
+        with torch.cuda.stream(self._stream):
+            for host, plane in zip(self._host[index], self._planes[self._filling], strict=True):
+                host[:num_slots].copy_(plane[:num_slots], non_blocking=True)
+        self._copied[self._filling].record(self._stream)
+        arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrival.record(self._stream)
+        self._under_way.append(arrival)
+
+    def oldest_arrived(self, *, waits: bool) -> bool:
+        """Whether the oldest block that was sent is in the ring; it is not asked for again then."""
+        if waits:
+            self._under_way[0].synchronize()
+        elif not self._under_way[0].query():
+            return False
+        self._under_way.popleft()
+        return True
+
+    def close(self) -> None:
+        """Wait for the copies, and give the memory back."""
+        self._stream.synchronize()
+        self._under_way.clear()
+        self._slots, self._planes = [], []
+        self._pinned.release()
+
+
+class _Pinned:
+    """The driver's lock on the memory of a ring."""
+
+    def __init__(self, ring: BlockRing) -> None:
+        self._address = ring.memory.ctypes.data
+        self._memory = ring.memory  # mapped for as long as the driver knows it
+        self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        code = int(self._runtime.cudaHostRegister(self._address, ring.memory.nbytes, 0))
+        if code:
+            self._address = 0
+            raise RecordingError(
+                f"The GPU's driver can't lock {ring.memory.nbytes} bytes of host memory (CUDA "
+                f"error {code}), which copies beside the computation need. Give the recorder a "
+                "smaller max_queue_bytes, or the process a larger limit of locked memory "
+                "(ulimit -l)."
+            )
+
+    def release(self) -> None:
+        """Unlock it."""
+        if self._address:
+            self._runtime.cudaHostUnregister(self._address)
+            self._address = 0

@@ -1,0 +1,277 @@
+"""A recording under way, as the env loop sees it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from holdstep.wrappers.record.block_queue import BlockQueue
+from holdstep.wrappers.record.filler import BlockFiller
+from holdstep.wrappers.record.gap import Gap
+from holdstep.wrappers.record.packing import Packer, Success
+from holdstep.wrappers.record.quota import Quota
+from holdstep.wrappers.record.ring import SlotKind, ring_for
+from holdstep.wrappers.record.sources import Frame
+from holdstep.wrappers.record.staging import HostStaging, Staging
+from holdstep.wrappers.record.stats import RecordingStats
+from holdstep.wrappers.record.writer_config import WriterConfig
+from holdstep.wrappers.record.writer_process import WriterProcess
+from holdstep.wrappers.record.writer_thread import WriterThread
+
+if TYPE_CHECKING:
+    from holdstep.envs.contract import Info, TorchVectorEnv
+    from holdstep.wrappers.record.columns import RowLayout
+    from holdstep.wrappers.record.options import RecordOptions
+    from holdstep.wrappers.record.ring import BlockRing
+    from holdstep.wrappers.record.writer_link import StartWriter
+
+_WRITERS: dict[str, StartWriter] = {"process": WriterProcess, "thread": WriterThread}
+
+
+class Recording:
+    """Packs what happens into blocks, and keeps account of what can't be packed.
+
+    Each step is announced by :meth:`before_step`, where everything happens that may wait or fail,
+    so that an error finds the env as it was, and told by :meth:`step`, which does neither.
+
+    Args:
+        path: of the dataset.
+        layout: of a row.
+        env: the adapter.
+        options: how to record.
+        attributes: of the dataset.
+        clock: time [s].
+
+    Raises:
+        RecordingError: the dataset can't be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layout: RowLayout,
+        env: TorchVectorEnv,
+        options: RecordOptions,
+        attributes: dict[str, Any],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        shape, num_blocks = ring_for(
+            num_envs=env.num_envs,
+            num_words=layout.num_words,
+            num_bytes=layout.num_bytes,
+            max_queue_bytes=options.max_queue_bytes,
+        )
+        self._clock = clock
+        self._slot_bytes = shape.slot_bytes
+        self._row_bytes = layout.row_bytes
+        self._packer = Packer(layout, env)
+        self._env = env
+        self._gap = Gap(env.num_envs, env.device)
+        self._queue = BlockQueue(
+            _config(path, layout, shape, num_blocks, options, attributes),
+            _WRITERS[options.writer],
+            on_full=options.on_full,
+            timeout_s=options.writer_timeout_s,
+            clock=clock,
+        )
+        staging = _staging(self._queue.ring, env.device)
+        self._filler = BlockFiller(self._queue, staging, max_age_s=options.max_age_s, clock=clock)
+        names = [column.name for column in layout]
+        self._has_obs = any(name.startswith("obs/") for name in names)
+        self._has_states = any(name.startswith("states/") for name in names)
+        self._looks = env.device.type == "cpu"  # whether masks can be looked at without a wait
+        self._takes = True  # what comes next
+        self._is_torn = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be recorded."""
+        return self._queue.finished
+
+    def before_step(self) -> None:
+        """Make room for a step.
+
+        Raises:
+            RecordingError: the writer has failed.
+        """
+        self._queue.check()
+        self._takes = not self._queue.finished
+        if self._takes:
+            self._has_room = self._filler.reserve(3 if self._gap.is_open else 2)
+        elif self._filler.has_events and self._filler.reserve(1):
+            self._filler.send()  # it may be finished no more after that
+
+    def before_reset(self) -> None:
+        """Make room for first observations; waits for it whatever the policy.
+
+        Raises:
+            RecordingError: the writer has failed.
+        """
+        self._queue.check()
+        self._takes = not self._queue.finished
+        if self._takes:
+            self._filler.reserve(2, waits=True)
+
+    def step(self, frame: Frame, active: torch.Tensor, success: Success | None) -> None:
+        """Record a step; the tensors may be written to afterwards.
+
+        Args:
+            frame: what it took and gave.
+            active: rows that advanced, bool ``[N]``.
+            success: whether rows have succeeded, and of which rows that is known, bool ``[N]``;
+                None if nothing is.
+        """
+        if not self._takes:
+            return
+        if not self._has_room:
+            assert frame.terminated is not None
+            assert frame.truncated is not None
+            self._gap.add(active, frame.terminated | frame.truncated)
+            return
+        self._mend()
+        self._is_torn = True  # until all of it is there
+        self._final(frame.info)
+        self._packer.step(self._filler.slot, frame, active, success)
+        self._filler.commit(SlotKind.STEP)
+        self._is_torn = False
+
+    def reset(self, frame: Frame, rows_mask: torch.Tensor, seed: int | None) -> None:
+        """Record first observations of rows whose episodes are cut here.
+
+        Args:
+            frame: with the observations.
+            rows_mask: the rows, bool ``[N]``.
+            seed: that they were reset with.
+        """
+        if not self._takes:
+            return
+        self._mend()
+        self._is_torn = True
+        if seed is not None:
+            self._filler.say("seed", seed=int(seed))
+        self._packer.observations(self._filler.slot, frame, rows_mask)
+        self._filler.commit(SlotKind.FIRST)
+        self._is_torn = False
+
+    def say(self, do: str, rows: list[int], **values: Any) -> None:
+        """Tell the writer something of rows' episodes."""
+        self._filler.say(do, rows, **values)
+
+    def flush(self) -> None:
+        """Wait until everything so far is committed.
+
+        Raises:
+            RecordingError: the writer fails.
+        """
+        self._queue.check()
+        self._send_all()
+        self._queue.flush()
+
+    def close(self) -> None:
+        """Finish the dataset. Called once.
+
+        Raises:
+            RecordingError: the writer fails; what was not acknowledged is lost.
+        """
+        try:
+            self._send_all()
+        finally:
+            try:
+                self._filler.close()
+            finally:
+                self._queue.close()
+
+    def stats(self) -> RecordingStats:
+        """How it is doing."""
+        counters, queued = self._queue.counters, self._queue.queued
+        num_slots, oldest_s = self._filler.queued()
+        oldest_s = oldest_s if queued.oldest_s is None else queued.oldest_s
+        return RecordingStats(
+            acknowledged=counters.acknowledged,
+            durable=counters.durable,
+            num_episodes=counters.num_recorded,
+            num_steps=counters.num_steps,
+            num_bytes=counters.num_steps * self._row_bytes,
+            dropped=counters.dropped,
+            discarded=counters.discarded,
+            cut=counters.cut,
+            queued_bytes=queued.num_bytes + num_slots * self._slot_bytes,
+            spilled_bytes=queued.spilled_bytes,
+            lag_s=0.0 if oldest_s is None else self._clock() - oldest_s,
+            blocked_s=self._queue.blocked_s,
+            num_writer_restarts=self._queue.num_restarts,
+            finished=bool(counters.finished),
+        )
+
+    def _send_all(self) -> None:
+        """Give the writer everything; waits for the GPU, and for a block if one is needed."""
+        if self._gap.is_open or self._is_torn or self._filler.has_events:
+            self._filler.reserve(1, waits=True)
+            self._mend()
+        self._filler.send()
+        self._filler.deliver(waits=True)
+
+    def _mend(self) -> None:
+        """Tell of steps that are missing before what comes next."""
+        if self._is_torn:
+            self._filler.say("hole")
+            self._is_torn = False
+        if self._gap.is_open:
+            self._packer.gap(self._filler.slot, self._gap.stepped, self._gap.num_ended)
+            self._filler.commit(SlotKind.GAP)
+            self._gap.clear()
+
+    def _final(self, info: Info) -> None:
+        """Record the last observations of the rows that end in this step, if all are known."""
+        obs, states = info.get("final_obs"), info.get("final_state")
+        if (self._has_obs and obs is None) or (self._has_states and states is None):
+            return
+        mask = info.get("_final_obs" if self._has_obs else "_final_state")
+        if mask is None or (self._looks and not mask.any()):
+            return
+        frame = Frame(self._env, {} if obs is None else obs, states=states)
+        self._packer.observations(self._filler.slot, frame, mask)
+        self._filler.commit(SlotKind.FINAL)
+
+
+def _staging(ring: BlockRing, device: torch.device) -> Staging:
+    if device.type != "cuda":
+        return HostStaging(ring)
+    from holdstep.wrappers.record.gpu_staging import GpuStaging
+
+    return GpuStaging(ring, device)
+
+
+def _config(
+    path: Path,
+    layout: RowLayout,
+    shape: Any,
+    num_blocks: int,
+    options: RecordOptions,
+    attributes: dict[str, Any],
+) -> WriterConfig:
+    success_filter = options.success_filter
+    return WriterConfig(
+        path=str(path),
+        columns=layout.to_json(),
+        shape=shape,
+        num_blocks=num_blocks,
+        quota=Quota(
+            max_episodes=options.max_episodes,
+            counts="all" if success_filter == "split" else success_filter,
+            partial=options.partial,
+            success_when=options.success_when,
+        ),
+        store_options={
+            "attributes": attributes,
+            "durability": options.durability,
+            "compression": options.compression,
+            "success_filter": success_filter,
+            "max_bytes": options.max_bytes,
+        },
+    )

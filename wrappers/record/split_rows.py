@@ -1,0 +1,331 @@
+"""Blocks of all rows' steps into the episodes of single rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from holdstep.wrappers.record.episode import Ended
+from holdstep.wrappers.record.ring import (
+    ACTIVE,
+    REPORTED,
+    SUCCESS,
+    TERMINATED,
+    TRUNCATED,
+    SlotKind,
+)
+from holdstep.wrappers.record.row_states import NO_EPISODE, UNKNOWN, RowStates, Status
+from holdstep.wrappers.record.splitting import Bytes, Words
+
+if TYPE_CHECKING:
+    from holdstep.wrappers.record.columns import RowLayout
+    from holdstep.wrappers.record.messages import Event
+    from holdstep.wrappers.record.quota import Quota
+    from holdstep.wrappers.record.splitting import Slots, Store
+
+
+@dataclass
+class _Ended:
+    """An episode that ended in the last step; until the next, the user may still speak of it."""
+
+    row: int
+    uid: int
+    ended: Ended
+    success: bool | None
+    attributes: dict[str, Any]
+    final: tuple[Words, Bytes] | None
+
+
+class RowSplitter:
+    """Hands the steps of each row to a store, as episodes.
+
+    Rows that were not active in a step have none there. An episode without a step is never stored.
+    What is kept from one block to the next is :attr:`rows`: no values of slots.
+
+    Args:
+        store: gets the episodes.
+        layout: of the slots.
+        quota: what is to be recorded.
+        rows: where the recording stands.
+    """
+
+    def __init__(self, store: Store, layout: RowLayout, quota: Quota, rows: RowStates) -> None:
+        self._store = store
+        self._quota = quota
+        self.rows = rows
+        self._obs_words, self._obs_bytes = layout.observation_words, layout.observation_bytes
+        self._ended: list[_Ended] = []  # in the last step; empty between blocks
+        self._seed: int | None = None  # of the FIRST slot that comes next in the block
+
+    def split(self, block: Slots, kinds: Sequence[int], events: Sequence[Event]) -> None:
+        """Take the slots of a block.
+
+        Args:
+            block: of which nothing is kept.
+            kinds: of its slots.
+            events: what was said between them, in order.
+        """
+        self._words, self._bytes, self._flags = block.words, block.bytes_, block.flags
+        active = self._flags[: len(kinds), ACTIVE] != 0
+        is_step = np.asarray(kinds, dtype=np.int64) == SlotKind.STEP
+        self._steps = active & is_step[:, np.newaxis]
+        self._begins = np.zeros(self.rows.num_envs, dtype=np.int64)  # of what is not appended yet
+        waiting = iter(events)
+        event = next(waiting, None)
+        final_slot: int | None = None
+        for slot, kind in enumerate(kinds):
+            while event is not None and event.slot <= slot:
+                self._apply(event, slot)
+                event = next(waiting, None)
+            if kind == SlotKind.STEP:
+                self._finish_ended()
+                self._end_in(slot, final_slot)
+            elif kind == SlotKind.FIRST:
+                self._finish_ended()
+                self._cut_and_begin(slot, np.flatnonzero(active[slot]))
+            elif kind == SlotKind.GAP:
+                self._finish_ended()
+                self._lose(slot)
+            final_slot = slot if kind == SlotKind.FINAL else None
+        while event is not None:
+            self._apply(event, len(kinds))
+            event = next(waiting, None)
+        self._finish_ended()
+        for row in range(self.rows.num_envs):
+            self._append(row, len(kinds))
+
+    def close(self) -> None:
+        """The recording is over: cut what is under way."""
+        for row in range(self.rows.num_envs):
+            self._cut(row, "closed")
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be recorded."""
+        rows = self.rows
+        full = self._is_full
+        return full and (self._reached_max or not (rows.status == Status.OPEN).any())
+
+    @property
+    def _reached_max(self) -> bool:
+        most = self._quota.max_episodes
+        return most is not None and self.rows.num_recorded >= most
+
+    @property
+    def _is_full(self) -> bool:
+        return self._reached_max or self._store.full
+
+    def _append(self, row: int, end: int) -> None:
+        """Store the steps of a row in the slots before ``end`` that are not stored yet."""
+        begin = int(self._begins[row])
+        self._begins[row] = end
+        taken = self._steps[begin:end, row]
+        num_steps = int(np.count_nonzero(taken))
+        if num_steps == 0:
+            return
+        rows = self.rows
+        if rows.status[row] != Status.OPEN:
+            if rows.status[row] == Status.LOST:
+                rows.count_lost(row)
+            return
+        slots: slice | npt.NDArray[np.int64] = slice(begin, end)
+        if num_steps != end - begin:
+            slots = begin + np.flatnonzero(taken)
+        self._store.append(int(rows.uid[row]), self._words[slots, row], self._bytes[slots, row])
+        rows.num_steps[row] += num_steps
+        rows.num_appended += num_steps
+        reported = self._flags[slots, REPORTED, row]
+        self._note_success(row, np.where(reported, self._flags[slots, SUCCESS, row], UNKNOWN))
+
+    def _note_success(self, row: int, said: npt.NDArray[Any]) -> None:
+        if self._quota.success_when == "end":
+            self.rows.success[row] = said[-1]
+            return
+        said = said[said != UNKNOWN]
+        if said.size:
+            before = self.rows.success[row]
+            self.rows.success[row] = max(said.max(), 0 if before == UNKNOWN else before)
+
+    def _end_in(self, slot: int, final_slot: int | None) -> None:
+        flags = self._flags[slot]
+        done = self._steps[slot] & ((flags[TERMINATED] != 0) | (flags[TRUNCATED] != 0))
+        for row in np.flatnonzero(done).tolist():
+            self._append(row, slot + 1)
+            if self.rows.status[row] == Status.OPEN:
+                knows = final_slot is not None and self._flags[final_slot, ACTIVE, row]
+                self._ended.append(
+                    self._take(
+                        row,
+                        ended="terminated" if flags[TERMINATED, row] else "truncated",
+                        final=self._observation(final_slot, row) if knows else None,
+                    )
+                )
+            self._begin(row, slot)
+
+    def _cut_and_begin(self, slot: int, chosen: npt.NDArray[np.int64]) -> None:
+        for row in chosen.tolist():
+            self._append(row, slot)
+            self._cut(row, "reset")
+            self._begin(row, slot, self._seed)
+        self._seed = None
+
+    def _cut(self, row: int, ended: Ended) -> None:
+        """End a row's episode where nothing in it did; its last observation is in its last step."""
+        rows = self.rows
+        if rows.status[row] != Status.OPEN:
+            return
+        if rows.num_steps[row] == 0:
+            self._store.discard(int(rows.uid[row]))
+            rows.leave(row, Status.NONE)
+            return
+        rows.num_cut += 1
+        if self._quota.partial == "keep":
+            self._finish(self._take(row, ended=ended, final=None))
+        else:
+            self._store.discard(int(rows.uid[row]))
+            rows.leave(row, Status.NONE)
+
+    def _take(self, row: int, *, ended: Ended, final: tuple[Words, Bytes] | None) -> _Ended:
+        """The row's episode has ended; it has none from now on."""
+        rows = self.rows
+        taken = _Ended(
+            row=row,
+            uid=int(rows.uid[row]),
+            ended=ended,
+            success=rows.known_success(row),
+            attributes=rows.attributes.get(row, {}),
+            final=final,
+        )
+        rows.leave(row, Status.NONE)
+        return taken
+
+    def _begin(self, row: int, slot: int, seed: int | None = None) -> None:
+        """A row's next episode begins with what it observed in this slot."""
+        rows = self.rows
+        rows.leave(row, Status.NONE)
+        rows.episode_id[row] += 1
+        if self._is_full:
+            return
+        attributes = {"env_id": row, "episode_id": int(rows.episode_id[row])}
+        if seed is not None:
+            attributes["seed"] = seed
+        rows.enter(row, self._store.begin(row, *self._observation(slot, row), attributes))
+
+    def _observation(self, slot: int | None, row: int) -> tuple[Words, Bytes]:
+        """The observations in a slot, in rows that are otherwise zero."""
+        words = np.zeros(self._words.shape[-1], dtype=np.int32)
+        bytes_ = np.zeros(self._bytes.shape[-1], dtype=np.uint8)
+        words[self._obs_words] = self._words[slot, row, self._obs_words]
+        bytes_[self._obs_bytes] = self._bytes[slot, row, self._obs_bytes]
+        return words, bytes_
+
+    def _finish_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        for episode in ended:
+            self._finish(episode)
+
+    def _finish(self, episode: _Ended) -> None:
+        rows = self.rows
+        if self._reached_max:
+            self._store.discard(episode.uid)
+            return
+        self._store.end(
+            episode.uid,
+            ended=episode.ended,
+            success=episode.success,
+            attributes=episode.attributes,
+            final=episode.final,
+        )
+        rows.last_uid[episode.row] = episode.uid
+        rows.last_kept[episode.row] = self._quota.keeps(episode.success)
+        rows.num_recorded += int(rows.last_kept[episode.row])
+        if self._reached_max:
+            for row in np.flatnonzero(rows.status == Status.OPEN).tolist():
+                self._store.discard(int(rows.uid[row]))
+                rows.leave(row, Status.NONE)
+
+    def _lose(self, slot: int) -> None:
+        """Count what happened while there was no room, and drop what it tore apart."""
+        flags = self._flags[slot]
+        num_ended = np.ascontiguousarray(flags[TERMINATED:].T).view("<i4")[:, 0]
+        stepped = flags[ACTIVE] != 0
+        for row in np.flatnonzero(stepped | (num_ended > 0)).tolist():
+            self._append(row, slot)
+            self.rows.last_uid[row] = NO_EPISODE if num_ended[row] else self.rows.last_uid[row]
+            self._lose_row(row, int(num_ended[row]), stepped=bool(stepped[row]))
+
+    def _lose_row(self, row: int, num_ended: int, *, stepped: bool) -> None:
+        rows = self.rows
+        known = bool(rows.status[row] == Status.NONE or rows.counted[row])
+        is_open = bool(rows.status[row] == Status.OPEN)
+        if is_open:
+            self._store.discard(int(rows.uid[row]))
+        # The first of these episodes is the one that the row was in; it may be accounted for. When
+        # no other would have been recorded, no other is lost.
+        rows.num_dropped += int(is_open) if self._is_full else num_ended + stepped - known
+        rows.episode_id[row] += num_ended
+        status = Status.LOST if num_ended or not known or rows.counted[row] else Status.NONE
+        rows.leave(row, status, counted=stepped)
+
+    def _apply(self, event: Event, slot: int) -> None:
+        if event.do == "seed":
+            self._seed = event.values["seed"]
+            return
+        if event.do == "hole":
+            self._tear(slot)
+            return
+        just_ended = {episode.row: episode for episode in self._ended}
+        for row in event.rows:
+            episode = just_ended.get(row)
+            if event.do == "mark":
+                self._mark(row, episode, event.values["success"])
+            elif event.do == "annotate":
+                self._annotate(row, episode, event.values)
+            elif episode is not None:
+                self._store.discard(episode.uid)
+                self._ended.remove(episode)
+                self.rows.num_discarded += 1
+            elif event.do == "discard":
+                self._discard(row, slot)
+            else:
+                self._discard_last(row)
+
+    def _mark(self, row: int, episode: _Ended | None, success: bool | None) -> None:
+        if episode is not None:
+            episode.success = success
+        else:
+            self.rows.mark(row, success)
+
+    def _annotate(self, row: int, episode: _Ended | None, values: dict[str, Any]) -> None:
+        if episode is not None:
+            episode.attributes = episode.attributes | values
+        elif self.rows.status[row] == Status.OPEN:
+            self.rows.attributes[row] = self.rows.attributes.get(row, {}) | values
+
+    def _discard(self, row: int, slot: int) -> None:
+        if self.rows.status[row] == Status.OPEN:
+            self._append(row, slot)
+            self._store.discard(int(self.rows.uid[row]))
+            self.rows.num_discarded += 1
+            self.rows.leave(row, Status.NONE)
+
+    def _discard_last(self, row: int) -> None:
+        rows = self.rows
+        uid = int(rows.last_uid[row])
+        if uid != NO_EPISODE:
+            self._store.discard(uid)
+            rows.num_recorded -= int(rows.last_kept[row])
+            rows.num_discarded += 1
+            rows.last_uid[row] = NO_EPISODE
+
+    def _tear(self, slot: int) -> None:
+        """A step is missing: no episode that is under way can be kept."""
+        self._finish_ended()
+        for row in range(self.rows.num_envs):
+            self._append(row, slot)
+            if self.rows.status[row] == Status.OPEN:
+                self._lose_row(row, 0, stepped=True)
