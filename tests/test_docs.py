@@ -98,6 +98,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
         "evaluation",
         "generation",
         "datasets",
+        "export_direct",
         "contract_file",
         "deployment",
     ],

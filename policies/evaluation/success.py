@@ -85,20 +85,19 @@ class InfoSuccess:
 
     def read(self, step: EvalStep) -> Reading | None:
         """The rows' entries of this step, or their term."""
-        done = step.terminated | step.truncated
         current = self._entry(step.info, self._all)
         final_info = step.info.get("final_info")
-        final = None
         if isinstance(final_info, dict):
+            done = step.terminated | step.truncated
             final = self._entry(final_info, step.info.get("_final_info", done))
-        if final is not None:
-            current = final if current is None else _merged(final, current, done)
+            if final is not None:
+                current = final if current is None else _merged(final, current, done)
         if current is None and self._has_term:
             # Managers keep the terms of the step that ended an episode until their next step.
             current = Reading(self._terms.get_term(self._name), self._all)
         if current is not None:
             self._required = False
-        elif self._required and bool(done.any()):
+        elif self._required and bool((step.terminated | step.truncated).any()):
             self._refuse(step.info)
         return current
 

@@ -61,7 +61,8 @@ def export_policy(
     afterwards as they were before, also after an error.
 
     Args:
-        env: a manager-based env of mjlab or Isaac Lab, wrapped or not, with at least two rows.
+        env: a manager-based env of mjlab or Isaac Lab, or one that marks what it reads and writes
+            (:mod:`~holdstep.wrappers.export.markers`); wrapped or not, with at least two rows.
         policy: a ``torch.nn.Module``, an :class:`~holdstep.policies.RslRlPolicy`, or a callable,
             from observations by group, ``[N, ...]`` each, to actions ``[N, A]``.
         out_dir: the folder to be made.

@@ -202,7 +202,8 @@ def build_pipeline(
     the values that are baked in; both are put back when it is closed.
 
     Args:
-        env: a manager-based env of mjlab or Isaac Lab, wrapped or not.
+        env: a manager-based env of mjlab or Isaac Lab, or one that marks what it reads and writes
+            (:mod:`~holdstep.wrappers.export.markers`); wrapped or not.
         policy: a ``torch.nn.Module``, an :class:`~holdstep.policies.RslRlPolicy`, or a callable,
             from observations by group, ``[N, ...]`` each, to actions ``[N, A]``.
         num_envs: rows of :meth:`Pipeline.example_inputs`; all of the env's by default.

@@ -237,6 +237,8 @@ class ModuleRun:
         path = self._aliases.get(path, path)
         if path not in self._given:
             given = self._kept.get(path)
+            if given is None and path not in self._constants:
+                given = tensor.detach().clone()  # made since the discovery: no result needs it
             value = self._constant(path) if given is None else given
             self._given[path] = value.clone() if path in self._rewritten else value
         return self._given[path]

@@ -102,15 +102,20 @@ def _info_source(column: Column, name: str, env: TorchVectorEnv) -> Source:
         whole = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     entry = name.removeprefix("_")
 
+    def on_device(found: Any) -> Any:
+        if isinstance(found, torch.Tensor) and found.device == env.device:
+            return found  # as_tensor would take 4 us to say the same
+        return torch.as_tensor(found, device=env.device)
+
     def value(frame: Frame) -> Any:
         found = frame.info.get(name)
-        return missing if found is None else torch.as_tensor(found, device=env.device)
+        return missing if found is None else on_device(found)
 
     def mask(frame: Frame) -> Any:
         if entry not in frame.info:
             return missing
         found = frame.info.get(name)
-        return whole if found is None else torch.as_tensor(found, device=env.device)
+        return whole if found is None else on_device(found)
 
     return mask if name.startswith("_") else value
 

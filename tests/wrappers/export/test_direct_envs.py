@@ -167,8 +167,8 @@ def test_the_module_changes_nothing_of_its_arguments():
 
 REFUSED = {
     direct_envs.UnmarkedView: (
-        r"env\._state = env\._rows \[3, 8\], used in joint_vel \(direct_pendulum.py:\d+\) and extra "
-        r"\({here}\), differs between rows",
+        r"env\._state = env\._rows \[3, 8\], used in joint_vel \(direct_pendulum.py:\d+\) and "
+        r"extra \({here}\), differs between rows",
         "extra",
     ),
     direct_envs.UnmarkedAttribute: (r"env\.speeds \[3, 2\], used in extra \({here}\)", "extra"),
@@ -178,7 +178,8 @@ REFUSED = {
     ),
     direct_envs.UnmarkedClock: (r"_length \[3\], used in extra \({here}\), counts steps", "extra"),
     direct_envs.UnmarkedMemory: (
-        r"env\.actions = env\.filtered \[3, 2\], used in _pre_physics_step \({here}\), is what the env kept",
+        r"env\.actions = env\.filtered \[3, 2\], used in _pre_physics_step \({here}\), "
+        r"is what the env kept",
         "_pre_physics_step",
     ),
     direct_envs.NeverRemembered: (r"'memory:filtered' is recalled, but never remembered", None),

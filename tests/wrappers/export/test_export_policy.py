@@ -188,12 +188,30 @@ class PlantedError(RuntimeError):
 
 
 def identities(env, policy):
-    """Objects and their classes by path; tensors are made anew by every step."""
+    """Objects and their classes by path; of what every step makes anew, the class alone.
+
+    A new tensor or dictionary may lie where the last one lay, so that its identity says nothing.
+    """
     found = fingerprint(env, env.unwrapped.backend_env, policy)
+    anew = made_anew(found)
+    kept = {}
+    for path, entry in found.items():
+        if path in anew:
+            kept[path] = entry[1]
+        elif path.removesuffix(".__dict__") not in anew:
+            kept[path] = entry[:2] if isinstance(entry, tuple) else entry
+    return {path: entry for path, entry in kept.items() if "['log']" not in path}
+
+
+def made_anew(found):
+    kinds = (torch.Tensor, dict, list, tuple)
     return {
-        path: entry[:2] if isinstance(entry, tuple) else entry
+        path
         for path, entry in found.items()
-        if "['log']" not in path
+        if isinstance(entry, tuple)
+        and len(entry) > 1
+        and isinstance(entry[1], type)
+        and issubclass(entry[1], kinds)
     }
 
 

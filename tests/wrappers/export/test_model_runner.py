@@ -17,6 +17,8 @@ from holdstep.errors import (
 )
 from holdstep.wrappers.export.contract_file import write_contract
 from holdstep.wrappers.export.model_runner import load
+from holdstep.wrappers.export.runtimes.layout import Layout, Slot
+from holdstep.wrappers.export.runtimes.torch_module import TorchRuntime
 from tests.wrappers.export.tiny import (
     COMMAND,
     JOINT_POS,
@@ -176,6 +178,28 @@ def test_all_that_is_wrong_with_the_inputs_is_one_error(exports):
             runner.step({JOINT_POS: wrong, COMMAND: torch.zeros(2, 2)})
         assert said in str(caught.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in runner.memories().items())
+
+
+def test_an_input_too_many_is_an_error(exports):
+    runner = load(exports("onnx-dynamo"), num_rows=2)
+    given = next(steps(2, 1)) | {"command:twists": torch.zeros(2, 2)}
+    with pytest.raises(ModelInputError, match=r"'command:twists' is no input.*command:twist\?"):
+        runner.step(given)
+
+
+def test_a_graph_that_returns_what_it_was_given_shares_no_memory_with_the_caller():
+    slot = Slot("x", torch.float32, (2, 3))
+    layout = Layout(inputs=(slot,), memories=(slot, slot), outputs=(slot,), updates=(slot, slot))
+    runtime = TorchRuntime(lambda x, first, second: (x, x, first), layout, torch.device("cpu"))
+    given = torch.ones(2, 3)
+    (output,) = runtime.step([given])
+    given.fill_(5.0)
+    output.fill_(6.0)
+    assert [memory.unique().tolist() for memory in runtime.memories] == [[1.0], [0.0]]
+    runtime.memories[0][0] = 7.0  # a reset of a row
+    assert [memory[0, 0].item() for memory in runtime.memories] == [7.0, 0.0]
+    runtime.step([given])
+    assert [memory[1, 0].item() for memory in runtime.memories] == [5.0, 1.0]
 
 
 def test_wrong_rows_can_not_be_reset(exports):

@@ -24,6 +24,8 @@ def test_it_appears_when_all_is_written(tmp_path):
     with out_folder(target, overwrite=False) as folder:
         write_export(folder, "one")
         assert not target.exists()
+        written = folder.stat().st_ino
+    assert target.stat().st_ino == written  # renamed in one go, and not copied file by file
     assert sorted(path.name for path in target.iterdir()) == ["contract.yaml", "one.onnx"]
     assert [path.name for path in target.parent.iterdir()] == ["export"]
 

@@ -22,6 +22,7 @@ from holdstep.wrappers.export.contract import ModelFile
 from holdstep.wrappers.export.contract_file import write_contract
 from holdstep.wrappers.export.model_runner import load
 from holdstep.wrappers.export.runtimes.size_expressions import is_harmless
+from holdstep.wrappers.export.runtimes.vetted_program import vetted_program
 from tests.wrappers.export.tiny import export_tiny, new_contract
 
 PROGRAM = "models/model.json"
@@ -201,6 +202,22 @@ def test_planted_programs_do_nothing(program, tmp_path, plant):
             {"state:robot:joint_pos": torch.zeros(3, 3), "command:twist": torch.zeros(3, 2)}
         )
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("plant", "said"),
+    [
+        (pickled_weight, "unpickling can run code"),
+        (any_function_of_torch, "only operators of aten"),
+        (size_expression, "for a size"),
+        (name_that_is_code, "for a name"),
+        (opaque_object, "pickled|lies in|may be code"),
+        (compiled_library, "may be code"),
+    ],
+)
+def test_what_was_found_is_said(program, tmp_path, plant, said):
+    with pytest.raises(ModelFileError, match=said):
+        vetted_program(plant(program, tmp_path / "was_here"), file="policy.pt2")
 
 
 @pytest.mark.parametrize(

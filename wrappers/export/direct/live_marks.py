@@ -95,15 +95,13 @@ class ProbeListener:
 
     def read(self, connection: str, tensor: torch.Tensor, **meaning: Any) -> torch.Tensor:
         """Note what the marker was given first; the next ones are the same, or refused."""
-        self._note(tensor)
         self._run.given.setdefault(connection, tensor.detach().clone())
-        return tensor
+        return self._noted(tensor)
 
     def fix(self, name: str, tensor: torch.Tensor, nominal: float | None) -> torch.Tensor:
         """Note the env's own tensor where it is one, so that it can be set for a while."""
-        self._note(tensor)
         self._run.given.setdefault(name, self._run.original(tensor))
-        return tensor
+        return self._noted(tensor)
 
     def write(self, connection: str, tensor: torch.Tensor, **meaning: Any) -> torch.Tensor:
         """Nothing is written."""
@@ -117,16 +115,19 @@ class ProbeListener:
         kind: MemoryKind,
     ) -> torch.Tensor:
         """What the env keeps."""
-        self._note(tensor)
-        return tensor
+        return self._noted(tensor)
 
     def remember(self, connection: str, tensor: torch.Tensor) -> torch.Tensor:
         """Nothing is kept."""
         return tensor
 
-    def _note(self, tensor: torch.Tensor) -> None:
-        if self._run.uses is not None:
-            self._run.uses.mark(tensor)
+    def _noted(self, tensor: torch.Tensor) -> torch.Tensor:
+        """In memory of its own: what the env's code does with it now is no use of its tensors."""
+        uses = self._run.uses
+        if uses is None:
+            return tensor
+        uses.mark(tensor)
+        return tensor.clone()
 
 
 class LiveMarks:
@@ -171,6 +172,7 @@ class LiveMarks:
 
     def places(self, paths: Iterable[str]) -> dict[str, str]:
         """Where tensors of the env are used, such as ``_get_observations (task.py:31)``."""
+        paths = tuple(paths)
         missing = [path for path in paths if path not in self._places]
         if missing:
             run = ProbeRun(self._env.num_envs)

@@ -66,7 +66,8 @@ class Uses(TorchFunctionMode):
         kwargs = kwargs or {}
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         result = func(*args, **kwargs)
-        if given and not getattr(func, "__name__", "").startswith("__get__"):
+        is_ours = sys._getframe(1).f_code.co_filename.startswith(_EXPORT)
+        if given and not is_ours:
             self._uses.append(_Use(frozenset(map(_memory, given)), result, _caller()))
         return result
 

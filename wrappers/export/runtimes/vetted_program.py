@@ -191,7 +191,6 @@ def _check_target(target: str) -> None:
         return
     if not operator and _SIZE_OPERATOR.fullmatch(target):
         return
-    return
     raise _RefusalError(f"it calls {target[:80]!r}, and only operators of aten are allowed.")
 
 
