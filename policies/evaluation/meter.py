@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -74,8 +74,8 @@ class EpisodeMeter:
         done = step.terminated | step.truncated
         self._returns += step.reward  # 0 in rows that did not advance
         # A step of ActionChunkReplay is several of the env's.
-        num_steps: torch.Tensor = step.info.get("num_steps", active)
-        self._lengths += num_steps
+        num_steps: Any = step.info.get("num_steps")
+        self._lengths += active if num_steps is None else num_steps
         success, reported = self._read(step, active)
         columns = torch.stack(
             [

@@ -175,8 +175,8 @@ class Filtered(Plain):
         history = recalls("memory:frames", self.history)
         self.pushed = torch.cat((history[:, 1:], joint_pos[:, None]), dim=1)
         remembers("memory:frames", self.pushed)
-        old = recalls("memory:filtered", self.filtered, reset=self.reset_mark)
-        self.actions = remembers("memory:filtered", 0.7 * old + 0.3 * actions)
+        old = recalls("memory:filtered", self.filtered.clone(), reset=self.reset_mark)
+        self.actions = remembers("memory:filtered", old.mul_(0.7).add_(0.3 * actions))
 
 
 class WrongReset(Filtered):
@@ -309,3 +309,33 @@ class Privileged(DirectPendulum):
         wind = reads("env:wind", self._rows[:, :1] * 3.0)
         obs["critic"] = torch.cat((obs["policy"], wind), dim=1)
         return obs
+
+
+class Untidy(Filtered):
+    """Writes in place to what it gets and keeps, makes attributes in its steps, draws numbers."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.scratch = torch.zeros(self.num_envs, 2)
+
+    def _get_observations(self):
+        obs = super()._get_observations()
+        obs["critic"] = obs["critic"] + torch.rand(1)
+        return obs
+
+    def _advance(self, actions):
+        result = super()._advance(actions)
+        self.made_in_a_step = result[0][:, :2].clone()
+        return result
+
+    def _pre_physics_step(self, actions):
+        super()._pre_physics_step(actions)
+        self.scratch[:] = actions
+        self.scratch.mul_(0.5)
+        # What was just remembered is what is recalled from then on.
+        again = recalls("memory:filtered", self.actions.clone())
+        joint_pos = reads("state:pendulum:joint_pos", self.joint_pos)
+        self.late = again.add_(self.scratch).sub_(joint_pos)
+
+    def _apply_action(self):
+        self.effort = writes("write:pendulum:effort", MAX_EFFORT * self.late)

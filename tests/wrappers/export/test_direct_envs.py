@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -37,11 +38,12 @@ def _no_grad():
         yield
 
 
-def new_env(cls=DirectPendulum, num_envs=3, **kwargs):
+def new_env(cls=DirectPendulum, num_envs=3, *, stepped=True, **kwargs):
     """An env in the middle of an episode: rows at different places, with something to remember."""
     env = cls(num_envs, seed=0, **{"max_episode_length": 19} | kwargs)
     env.reset(seed=0)
-    env.step(torch.linspace(-1, 1, 2 * num_envs).reshape(num_envs, 2))
+    if stepped:
+        env.step(torch.linspace(-1, 1, 2 * num_envs).reshape(num_envs, 2))
     return env
 
 
@@ -67,10 +69,12 @@ def line_of(cls, text="# here"):
         direct_envs.SpringPerSubstep,
         direct_envs.CountsRows,
         direct_envs.Privileged,
+        direct_envs.Untidy,
     ],
 )
-def test_fifty_steps_with_resets(cls):
-    env = new_env(cls)
+@pytest.mark.parametrize("stepped", [False, True])
+def test_fifty_steps_with_resets(cls, stepped):
+    env = new_env(cls, stepped=stepped)
     with build_pipeline(env, new_policy(env)) as pipeline:
         rollout = Rollout(env, pipeline)
         assert rollout.run(50) == 0.0
@@ -161,6 +165,18 @@ def test_the_module_changes_nothing_of_its_arguments():
         first = pipeline.module(*given)
         assert all(map(torch.equal, given, copies))
         assert all(map(torch.equal, first, pipeline.module(*given)))
+
+
+def test_the_env_s_code_runs_once_for_all_groups(monkeypatch):
+    env = new_env(direct_envs.Privileged)
+    with build_pipeline(env, FlatPolicy(env, ["policy", "critic"])) as pipeline:
+        given = pipeline.example_inputs()
+        calls, own = [], DirectPendulum._get_observations
+        monkeypatch.setattr(
+            DirectPendulum, "_get_observations", lambda self: calls.append(1) or own(self)
+        )
+        pipeline.module(*given)
+    assert len(calls) == 1
 
 
 # What is refused, and how it is named.
@@ -259,7 +275,7 @@ def test_randomised_constants(monkeypatch, nominal):
 # Nothing is left behind.
 
 
-@pytest.mark.parametrize("cls", [DirectPendulum, direct_envs.SpringPerSubstep])
+@pytest.mark.parametrize("cls", [DirectPendulum, direct_envs.SpringPerSubstep, direct_envs.Untidy])
 def test_building_and_using_it_leaves_no_trace(cls):
     env = new_env(cls)
     policy = new_policy(env)
@@ -333,17 +349,22 @@ def test_a_dormant_marker_costs_less_than_a_microsecond_and_makes_nothing(name):
     assert call() is TENSOR
     number = 5000
     assert min(timeit.repeat(call, number=number, repeat=20)) / number < 1e-6
+    assert allocated(call) == allocated(lambda: TENSOR)
+
+
+def allocated(call):
+    """Bytes that are left after many calls, and that were there at once in between."""
     tracemalloc.start()
     try:
-        call()
-        before = tracemalloc.take_snapshot()
-        for _ in range(100):
-            call()
-        after = tracemalloc.take_snapshot()
+        for _ in range(3):  # what is only made once is not counted
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in itertools.repeat(None, 1000):
+                call()
+            after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    grown = after.compare_to(before, "filename")
-    assert not [entry for entry in grown if "markers" in entry.traceback[0].filename]
+    return after - before, peak - before
 
 
 def test_markers_disappear_when_they_are_compiled():
