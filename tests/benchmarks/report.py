@@ -84,6 +84,37 @@ SECTIONS = {
             "added_us": "added [µs]",
         },
     ),
+    "recording memory": (
+        "GPU memory of recording",
+        "What recording adds to the peak of GPU memory, for rows with 330 floats and a 128x128 "
+        "camera whose episodes all end together, and how much less that is than with every step of "
+        "an episode kept on the GPU, as Isaac Lab does.",
+        {
+            "what": "recorder",
+            "num_envs": "rows",
+            "episode_steps": "episode [steps]",
+            "peak_mb": "peak [MB]",
+            "less_percent": "less [%]",
+        },
+    ),
+    "recording waits": (
+        "Waits for the GPU in recorded steps",
+        "Counted by torch, which raises an error at each.",
+        {"num_envs": "rows", "steps": "steps", "waits": "waits"},
+    ),
+    "recording a simulator": (
+        "Recording a simulator on a GPU",
+        "Blocks of steps with and without the recorder take turns; the percentage is the median of "
+        "their ratios. Zero actions: G1's rows fall, and in nearly every step some of them end.",
+        {
+            "task": "task",
+            "num_envs": "rows",
+            "row_bytes": "a row's step [byte]",
+            "alone_ms": "without [ms]",
+            "with_ms": "with [ms]",
+            "added_percent": "added [%]",
+        },
+    ),
     "history ring": (
         "What keeping a history costs",
         "An append and a read in order with `HistoryRing`, and how much longer it takes with "
