@@ -43,7 +43,7 @@ def preserved(owners: Iterable[object], device: torch.device) -> Iterator[None]:
     memory = _Memory()
     for owner in owners:
         memory.note_attributes(owner)
-    restore_generators = _noted_generators(device)
+    restore_generators = noted_generators(device)
     try:
         yield
     finally:
@@ -137,7 +137,12 @@ def is_expanded(value: torch.Tensor) -> bool:
     )
 
 
-def _noted_generators(device: torch.device) -> Undo:
+def noted_generators(device: torch.device) -> Undo:
+    """What puts the global random number generators back to where they are now.
+
+    Args:
+        device: whose generator of torch is noted besides the CPU's.
+    """
     cpu = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     numpy = np.random.get_state()  # the global stream is what simulators draw from

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from holdstep.envs.deployment.fitness import checks_not_passed, rows_and_clock_problems
 from holdstep.envs.deployment.given_inputs import Given, GivenInputs
 from holdstep.envs.deployment.host import Host, HostSetup
 from holdstep.envs.deployment.pacing import Pacer
@@ -61,7 +62,8 @@ class DeploymentEnv:
     Attributes:
         contract: what is run.
         host: what it is run on.
-        notes: what differs from the env of the export and is still right, one sentence each.
+        notes: what differs from the env of the export and is still right, and which checks of the
+            export did not pass, one sentence each.
         episode_length_buf: control steps since each row's reset, int64 ``[num_envs]``.
 
     Raises:
@@ -89,7 +91,7 @@ class DeploymentEnv:
         self.contract = read_contract(out_dir)
         self.host = host
         self._closed = False
-        self._was_reset = False
+        self._needs_reset = True
         self.episode_length_buf = torch.zeros(host.num_envs, dtype=torch.int64, device=host.device)
         self._connect(num_envs, Wiring(host, rename, rename_elements), dict(inputs or {}))
         for name, value in (commands or {}).items():
@@ -138,8 +140,11 @@ class DeploymentEnv:
         if env_ids is None:
             ids = torch.arange(self.num_envs, device=self.host.device)
         else:
-            if not self._was_reset:
-                raise ResetNeededError("The first reset must be of all rows: call reset() first.")
+            if self._needs_reset:
+                raise ResetNeededError(
+                    "The first reset must be of all rows, and so must the one after a step that "
+                    "failed: call reset()."
+                )
             ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.host.device)
         if ids.numel() == 0:
             return
@@ -147,7 +152,7 @@ class DeploymentEnv:
         self.host.refresh()
         self._runner.reset(ids)
         self.episode_length_buf[ids] = 0
-        self._was_reset = True
+        self._needs_reset = False
         if self.pacer is not None and env_ids is None:
             self.pacer.restart()
 
@@ -159,13 +164,14 @@ class DeploymentEnv:
             of an apply graph are those before the last physics step.
 
         Raises:
-            ResetNeededError: there was no reset yet.
+            ResetNeededError: there was no reset yet, or none since a step that failed.
             ConfigError: a command or another input was never set.
-            PolicyError: the model computed a target that is not finite; none was written.
+            PolicyError: the model computed a target that is not finite; none that it computed
+                together with it was written.
         """
         self._check_open()
-        if not self._was_reset:
-            raise ResetNeededError("Call reset() before the first step().")
+        if self._needs_reset:
+            raise ResetNeededError("Call reset() before step(), again after one that failed.")
         missing = self._given.missing()
         if missing:
             raise ConfigError(
@@ -175,7 +181,10 @@ class DeploymentEnv:
             )
         if self.pacer is not None:
             self.pacer.wait()
+            self.host.refresh()  # what was measured meanwhile
         inputs = {connection: read() for connection, read in self._readers.items()}
+        # An error from here on leaves memories, targets and time of different steps behind.
+        self._needs_reset = True
         outputs = dict(self._runner.step(inputs))
         self._write(self._writers, outputs)
         for _ in range(self.contract.decimation):
@@ -187,6 +196,7 @@ class DeploymentEnv:
             self.host.step()
         self.host.refresh()
         self.episode_length_buf += 1
+        self._needs_reset = False
         return outputs
 
     def close(self) -> None:
@@ -208,27 +218,19 @@ class DeploymentEnv:
 
     def _connect(self, num_envs: int | None, wiring: Wiring, inputs: Mapping[str, Any]) -> None:
         contract, host = self.contract, self.host
-        if num_envs is not None and num_envs != host.num_envs:
-            wiring.problems.append(
-                f"num_envs: {num_envs} rows were asked for, {host.name} has {host.num_envs}."
-            )
-        for model in contract.models:
-            if model.batch not in (None, 1, host.num_envs):  # one row: run row by row
-                wiring.problems.append(
-                    f"num_envs: the model {model.file!r} runs {model.batch} rows, {host.name} has "
-                    f"{host.num_envs}. Export again for any number of rows, or for this one."
-                )
-        _check_clock(contract, host, wiring.problems)
-        given = [spec for spec in contract.inputs if _is_given(spec, inputs)]
-        self._given = GivenInputs(given, num_envs=host.num_envs, device=host.device)
-        self._readers = {spec.connection: self._reader(spec, wiring) for spec in contract.inputs}
+        wiring.problems += rows_and_clock_problems(contract, host, num_envs)
+        wiring.notes += checks_not_passed(contract)
         carried = {spec.connection for spec in contract.outputs}
         carried |= {memory.spec.connection for memory in contract.memories}
-        self._apply_readers = {
-            spec.connection: self._reader(spec, wiring)
-            for spec in contract.apply_inputs
-            if spec.connection not in carried
-        }
+        read_again = [spec for spec in contract.apply_inputs if spec.connection not in carried]
+        given = [
+            spec
+            for spec in (*contract.inputs, *read_again)
+            if spec.connection.startswith("command:") or spec.connection in inputs
+        ]
+        self._given = GivenInputs(given, num_envs=host.num_envs, device=host.device)
+        self._readers = {spec.connection: self._reader(spec, wiring) for spec in contract.inputs}
+        self._apply_readers = {spec.connection: self._reader(spec, wiring) for spec in read_again}
         self._writers = {
             spec.connection: wiring.writer(spec)
             for spec in contract.outputs
@@ -245,7 +247,7 @@ class DeploymentEnv:
             for spec in contract.writes
             if spec.connection in wiring.wires
         }
-        setup = HostSetup(contract, written, wiring.notes)
+        setup = HostSetup(contract, written, wiring.notes, wiring.contract_names)
         problems = [*wiring.problems, *host.prepare(setup)]
         if problems:
             raise HostMismatchError(contract.task, host.name, problems, wiring.notes)
@@ -270,7 +272,8 @@ class DeploymentEnv:
                 rows = (~value.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
                 raise PolicyError(
                     f"The policy computed a target that is not finite for {connection}, rows "
-                    f"{rows}. Nothing was written."
+                    f"{rows}. Neither it nor a target beside it was written; memories have "
+                    "advanced, so that a reset() must come next."
                 )
         for write, value in zip(writers.values(), values, strict=True):
             write(value)
@@ -278,18 +281,6 @@ class DeploymentEnv:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedEnvError("The deployment was closed; build another.")
-
-
-def _is_given(spec: TensorSpec, inputs: Mapping[str, Any]) -> bool:
-    return spec.connection.startswith("command:") or spec.connection in inputs
-
-
-def _check_clock(contract: Contract, host: Host, problems: list[str]) -> None:
-    if abs(host.physics_dt - contract.physics_dt) > 1e-6 * contract.physics_dt:
-        problems.append(
-            f"physics_dt: the contract has {contract.physics_dt:g} s, {host.name} has "
-            f"{host.physics_dt:g} s. Set the host's time step to the contract's."
-        )
 
 
 def _load_runner(

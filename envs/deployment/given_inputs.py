@@ -59,15 +59,17 @@ class GivenInputs:
         if callable(value):
             if env_ids is not None:
                 raise ConfigError(f"A function gives {connection} for all rows: leave out env_ids.")
+            self._forget(connection)
             self._calls[connection] = value
             return
-        self._calls.pop(connection, None)
         if env_ids is None:
-            self._values[connection] = self._converted(spec, value, self._num_envs)
-            self._given_mask.pop(connection, None)
+            rows = self._converted(spec, value, self._num_envs)
+            self._forget(connection)
+            self._values[connection] = rows
             return
         ids = canonical_env_ids(env_ids, num_envs=self._num_envs, device=self._device)
         rows = self._converted(spec, value, ids.numel())
+        self._calls.pop(connection, None)
         if connection not in self._values:
             shape = (self._num_envs, *spec.shape)
             self._values[connection] = torch.zeros(shape, dtype=rows.dtype, device=self._device)
@@ -97,6 +99,11 @@ class GivenInputs:
         if call is None:
             return self._values[connection]
         return self._converted(self._specs[connection], call(), self._num_envs)
+
+    def _forget(self, connection: str) -> None:
+        self._values.pop(connection, None)
+        self._given_mask.pop(connection, None)
+        self._calls.pop(connection, None)
 
     def _spec(self, connection: str) -> TensorSpec:
         if connection in self._specs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -47,10 +47,12 @@ class HostSource:
         value: what it is like.
         read: the value of all rows now, ``[num_envs, *shape]``; it may be a view of the
             simulator's memory, which is only looked at before the next physics step.
+        note: a sentence for the user, if it is not quite what was asked for.
     """
 
     value: HostValue
     read: Callable[[], torch.Tensor]
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Host(Protocol):
     """A simulator or a robot on which :class:`~holdstep.envs.DeploymentEnv` runs a policy.
 
     A control step is: :meth:`HostSource.read` of every input, :meth:`HostTarget.write` of every
-    target, :meth:`step` ``decimation`` times, :meth:`refresh`.
+    target, :meth:`step` ``decimation`` times, :meth:`refresh`. Where it waits for its tick of the
+    clock, it begins with another :meth:`refresh`, so that what is read is not older than the wait.
 
     Attributes:
         name: such as ``"mjlab"``.
@@ -157,8 +160,11 @@ class HostSetup:
             the host's order; None for all.
         notes: sentences for the user, which a host may add to: what runs, but not as it was
             trained.
+        contract_names: the contract's entity and element by the host's, of what is written: they
+            may be called otherwise there.
     """
 
     contract: Contract
     written: Mapping[Connection, tuple[int, ...] | None]
     notes: list[str]
+    contract_names: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)

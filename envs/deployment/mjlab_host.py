@@ -25,6 +25,7 @@ from holdstep.envs.registry import unknown_env
 from holdstep.errors import ConfigError
 from holdstep.extras import require
 from holdstep.wrappers.export.semantics.lookup import SemanticsLookup, tables_of
+from holdstep.wrappers.export.semantics.mujoco_sensors import sensor_semantics
 
 if TYPE_CHECKING:
     from holdstep.wrappers.export.connections import Connection
@@ -99,6 +100,7 @@ class MjlabHost:
             num_envs=num_envs,
             host=self.name,
             slides=self._slides,
+            sensor_semantics=lambda sensor: sensor_semantics(self.env.sim.mj_model, sensor),
         )
         self._apply_events("startup")
 

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from holdstep.envs.deployment.gains import Gains, find_gains
+from holdstep.envs.deployment.mujoco_torques import ComputedTorques
 from holdstep.extras import require
-from holdstep.wrappers.export.contract import Actuator, Contract
 
 if TYPE_CHECKING:
+    from holdstep.envs.deployment.host import HostSetup
     from holdstep.envs.deployment.mujoco_model import MujocoEntity
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
 TARGETS = ("position", "velocity", "effort")
+_MOTOR_OF = {"effort": "motor"}  # the kind of actuator that takes a target, if not called the same
 
 MotorKind: TypeAlias = Literal["position", "velocity", "motor", "other"]
-
-
-@dataclass(frozen=True)
-class Gains:
-    """The law of one joint, as the contract has it: torque [N m] or force [N] from targets."""
-
-    actuator: Actuator
-    index: int
-
-    def of(self, name: str, otherwise: float = 0.0) -> float:
-        """This joint's number."""
-        values: tuple[float, ...] = getattr(self.actuator, name)
-        return values[self.index] if values else otherwise
 
 
 class JointDrives:
@@ -56,33 +45,36 @@ class JointDrives:
         }
         # Copied straight to `ctrl`: (which target, joints, ctrl positions, factors).
         self._direct: list[tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.int64], Array]] = []
-        self._computed: _ComputedTorques | None = None
+        self._computed: ComputedTorques | None = None
 
     def declare(self, target: str, joint_ids: tuple[int, ...] | None) -> None:
         """Say which joints' targets the policy writes (None for all); others are left alone."""
         self._written[target][slice(None) if joint_ids is None else list(joint_ids)] = True
 
-    def prepare(self, contract: Contract, notes: list[str], *, use_gains: bool) -> list[str]:
+    def prepare(self, setup: HostSetup, *, use_gains: bool) -> list[str]:
         """Choose how each joint is driven.
 
         Args:
-            contract: whose actuators are followed.
-            notes: gets sentences about what is driven otherwise than where it was trained.
+            setup: with the contract whose actuators are followed; its notes get sentences about
+                what is driven otherwise than where it was trained.
             use_gains: set the model's gains and limits to the contract's.
 
         Returns:
             What can't be driven, one sentence each.
         """
-        problems: list[str] = []
+        notes, problems = setup.notes, list[str]()
+        model_gains: list[str] = []
         direct: list[tuple[str, int, int, float]] = []
         torques: list[tuple[int, Gains, int | None, float]] = []
         for joint in np.flatnonzero(np.any(list(self._written.values()), axis=0)).tolist():
             name = self._entity.joint_names[joint]
             written = [target for target in TARGETS if self._written[target][joint]]
-            gains = _gains(contract, self._entity.name, name)
+            gains, unclear = find_gains(setup, self._entity.name, name)
             motors = list(self._motors(joint))
             kinds = [kind for kind, _, _ in motors]
-            if "other" in kinds or len(set(kinds)) < len(kinds):
+            if unclear:
+                problems += unclear
+            elif "other" in kinds or len(set(kinds)) < len(kinds):
                 problems.append(f"joint {name!r} has actuators that targets can't drive: {kinds}.")
             elif gains is not None and gains.actuator.kind == "other":
                 problems.append(
@@ -90,17 +82,23 @@ class JointDrives:
                     "does not have."
                 )
             elif gains is None:
-                problems += [
-                    f"joint {name!r} has {_listed(kinds)}, the contract writes {target} targets "
-                    "for it, and does not say how they become torques (actuators)."
+                undriven = [
+                    target
                     for target in written
                     if not self._add_direct(target, joint, motors, direct)
                 ]
-            elif gains.actuator.kind == "implicit" and _has_spring(kinds, gains):
+                problems += [
+                    f"joint {name!r} has {_listed(kinds)}, the contract writes {target} targets "
+                    "for it, and does not say how they become torques (actuators)."
+                    for target in undriven
+                ]
+                if not undriven and written != ["effort"]:
+                    model_gains.append(name)
+            elif gains.actuator.kind == "implicit" and _is_driven(written, kinds, gains):
                 if use_gains:
-                    self._set_gains(name, gains, motors, notes)
-                self._add_direct("position", joint, motors, direct)
-                self._add_direct("velocity", joint, motors, direct)
+                    self._set_gains(joint, gains, motors, notes)
+                for target in TARGETS:
+                    self._add_direct(target, joint, motors, direct)
             else:
                 torques.append((joint, gains, *self._torque_outlet(name, motors, notes)))
                 if gains.actuator.kind == "implicit":
@@ -110,6 +108,12 @@ class JointDrives:
                     )
             if gains is not None and gains.actuator.delay not in (None, (0, 0)):
                 notes.append(f"joint {name!r}: the delay of its targets is not simulated here.")
+        if model_gains:
+            notes.append(
+                f"joints {', '.join(model_gains)}: the contract does not say how targets become "
+                "torques (actuators): the model's own gains are used. Compare them with those of "
+                "the training."
+            )
         if not problems:
             self._build(direct, torques)
         return problems
@@ -146,7 +150,7 @@ class JointDrives:
         motors: list[tuple[MotorKind, int, float]],
         direct: list[tuple[str, int, int, float]],
     ) -> bool:
-        wanted = "motor" if target == "effort" else target
+        wanted = _MOTOR_OF.get(target, target)
         for kind, index, gear in motors:
             if kind == wanted:
                 # A motor's force is gain * ctrl; lengths and velocities are those of the joint
@@ -159,18 +163,18 @@ class JointDrives:
 
     def _set_gains(
         self,
-        name: str,
+        joint: int,
         gains: Gains,
         motors: list[tuple[MotorKind, int, float]],
         notes: list[str],
     ) -> None:
-        model = self._model
+        model, name = self._model, self._entity.joint_names[joint]
         paired = any(kind == "velocity" for kind, _, _ in motors)
         for kind, index, gear in motors:
             if kind == "motor":
                 continue
             stiffness, damping = gains.of("stiffness") / gear**2, gains.of("damping") / gear**2
-            limit = gains.of("effort_limit", np.inf) / abs(gear)
+            limit = gains.of("effort_limit", np.inf)
             gain, bias = (
                 (stiffness, (0.0, -stiffness, 0.0 if paired else -damping))
                 if kind == "position"
@@ -190,26 +194,32 @@ class JointDrives:
                     "policy was trained; forces are limited all the same."
                 )
                 model.actuator_ctrllimited[index] = 0
-            if paired:
-                continue  # the limit is on their sum, which the joint itself has
-            model.actuator_forcelimited[index] = int(np.isfinite(limit))
-            model.actuator_forcerange[index] = (-limit, limit) if np.isfinite(limit) else (0, 0)
+            limited, limits = _limits(limit)
+            if len(motors) > 1:  # the limit is on their sum, which only the joint itself can have
+                joint_id = int(self._entity.joint_ids[joint])
+                model.jnt_actfrclimited[joint_id] = limited
+                model.jnt_actfrcrange[joint_id] = limits
+                model.actuator_forcelimited[index] = False
+                continue
+            model.actuator_forcelimited[index] = limited
+            model.actuator_forcerange[index] = limits / abs(gear)
 
     def _torque_outlet(
         self, name: str, motors: list[tuple[MotorKind, int, float]], notes: list[str]
     ) -> tuple[int | None, float]:
         """Where a computed torque goes: a motor's ``ctrl`` with a factor, or to the joint."""
+        outlet: tuple[int | None, float] = (None, 1.0)
         for kind, index, gear in motors:
             if kind == "motor":
-                return index, 1 / (float(self._model.actuator_gainprm[index, 0]) * gear)
-        for _, index, _ in motors:
+                outlet = index, 1 / (float(self._model.actuator_gainprm[index, 0]) * gear)
+                continue
             self._model.actuator_gainprm[index] = 0
             self._model.actuator_biasprm[index] = 0
             notes.append(
-                f"joint {name!r}: its actuator in the model is switched off, and the contract's "
-                "law applied to the joint."
+                f"joint {name!r}: its {kind} actuator in the model is switched off, and the "
+                "contract's law applied to the joint."
             )
-        return None, 1.0
+        return outlet
 
     def _build(
         self,
@@ -229,83 +239,19 @@ class JointDrives:
                     )
                 )
         if torques:
-            self._computed = _ComputedTorques(self._data, self._entity, self.targets, torques)
+            self._computed = ComputedTorques(self._data, self._entity, self.targets, torques)
 
 
-class _ComputedTorques:
-    """The law of explicit actuators, for all their joints at once."""
-
-    def __init__(
-        self,
-        data: Any,
-        entity: MujocoEntity,
-        targets: dict[str, Array],
-        torques: list[tuple[int, Gains, int | None, float]],
-    ) -> None:
-        self._data = data
-        self._targets = targets
-        self._joints = np.array([joint for joint, _, _, _ in torques])
-        self._qpos_ids = entity.qpos_ids[self._joints]
-        self._qvel_ids = entity.qvel_ids[self._joints]
-
-        def numbers(name: str, otherwise: float = 0.0) -> Array:
-            return np.array([gains.of(name, otherwise) for _, gains, _, _ in torques])
-
-        self._stiffness, self._damping = numbers("stiffness"), numbers("damping")
-        self._limit = numbers("effort_limit", np.inf)
-        self._saturation = numbers("saturation_effort", np.inf)
-        self._max_speed = numbers("velocity_limit", np.inf)
-        self._is_dc = np.array([gains.actuator.kind == "dc_motor" for _, gains, _, _ in torques])
-        with_motor = [index for index, entry in enumerate(torques) if entry[2] is not None]
-        self._with_motor = np.array(with_motor, np.int64)
-        self._controls = np.array([torques[index][2] for index in with_motor], np.int64)
-        self._factors = np.array([torques[index][3] for index in with_motor])
-        without = [index for index, entry in enumerate(torques) if entry[2] is None]
-        self._without_motor = np.array(without, np.int64)
-
-    def apply(self) -> None:
-        data, joints, targets = self._data, self._joints, self._targets
-        position, velocity = data.qpos[self._qpos_ids], data.qvel[self._qvel_ids]
-        torque = (
-            self._stiffness * (targets["position"][joints] - position)
-            + self._damping * (targets["velocity"][joints] - velocity)
-            + targets["effort"][joints]
-        )
-        low, high = -self._limit, self._limit
-        if self._is_dc.any():
-            low, high = self._dc_limits(velocity)
-        torque = np.clip(torque, low, high)
-        data.ctrl[self._controls] = torque[self._with_motor] * self._factors
-        without = self._without_motor
-        data.qfrc_applied[self._qvel_ids[without]] = torque[without]
-
-    def _dc_limits(self, velocity: Array) -> tuple[Array, Array]:
-        """The torque-speed curve of a DC motor: full at standstill, none at full speed."""
-        is_dc = self._is_dc
-        high, low = self._limit.copy(), -self._limit
-        saturation, max_speed = self._saturation[is_dc], self._max_speed[is_dc]
-        limit = self._limit[is_dc]
-        corner = max_speed * (1 + limit / saturation)
-        relative = np.clip(velocity[is_dc], -corner, corner) / max_speed
-        high[is_dc] = np.minimum(saturation * (1 - relative), limit)
-        low[is_dc] = np.maximum(saturation * (-1 - relative), -limit)
-        return low, high
+def _is_driven(written: list[str], kinds: list[MotorKind], gains: Gains) -> bool:
+    """Whether the model's own actuators are a joint's spring and damper, and take its targets."""
+    has_spring = "position" in kinds or ("velocity" in kinds and gains.of("stiffness") == 0)
+    return has_spring and {_MOTOR_OF.get(target, target) for target in written} <= set(kinds)
 
 
-def _gains(contract: Contract, entity: str, joint: str) -> Gains | None:
-    for actuator in contract.actuators:
-        if actuator.entity != entity:
-            continue
-        short = joint.rpartition("/")[2]
-        for index, name in enumerate(actuator.joint_names):
-            if name == joint or name.rpartition("/")[2] == short:
-                return Gains(actuator, index)
-    return None
-
-
-def _has_spring(kinds: list[MotorKind], gains: Gains) -> bool:
-    """Whether the model's own actuators can be the spring and damper of a joint."""
-    return "position" in kinds or ("velocity" in kinds and gains.of("stiffness") == 0)
+def _limits(limit: float) -> tuple[bool, Array]:
+    """A limit as MuJoCo has it: whether there is one, and its range."""
+    limited = bool(np.isfinite(limit))
+    return limited, np.array([-limit, limit] if limited else [0.0, 0.0])
 
 
 def _motor_kind(model: Any, mujoco: Any, index: int) -> MotorKind:

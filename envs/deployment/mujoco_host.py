@@ -181,7 +181,7 @@ class MujocoHost:
             target, _ = _TARGETS[method_names(connection.attribute or "")[-1]]
             self._drives[connection.target].declare(target, element_ids)
         for drives in self._drives.values():
-            problems += drives.prepare(setup.contract, setup.notes, use_gains=self._use_gains)
+            problems += drives.prepare(setup, use_gains=self._use_gains)
         return problems
 
     def step(self) -> None:

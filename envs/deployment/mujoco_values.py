@@ -14,11 +14,14 @@ import numpy.typing as npt
 import torch
 
 from holdstep.envs.deployment.host import HostSource, HostValue, NotAtHostError
+from holdstep.envs.deployment.matching import match_elements
 from holdstep.envs.deployment.names import property_names
 from holdstep.envs.deployment.units import joint_units
 from holdstep.errors import nearest_names
 from holdstep.extras import require
 from holdstep.wrappers.export.semantics import mjlab as mjlab_semantics
+from holdstep.wrappers.export.semantics.entry import Semantics
+from holdstep.wrappers.export.semantics.mujoco_sensors import mujoco_sensor_semantics
 
 if TYPE_CHECKING:
     from holdstep.envs.deployment.mujoco_model import MujocoEntity
@@ -27,6 +30,7 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Getter: TypeAlias = Callable[[], Any]
 
 _SEMANTICS = mjlab_semantics.TABLE["mjlab.entity.data.EntityData"]
+_CONTACTS = mjlab_semantics.TABLE["mjlab.sensor.contact_sensor.ContactData"]
 
 
 class EntityValues:
@@ -57,9 +61,7 @@ class EntityValues:
         Raises:
             NotAtHostError: there is no such property.
         """
-        # The simulated error of an encoder, which plain MuJoCo has none of.
-        plain = "joint_pos" if name == "joint_pos_biased" else name
-        own_name = property_names(plain)[-1]
+        own_name = property_names(name)[-1]
         getter = self._getters.get(own_name)
         if getter is None:
             raise NotAtHostError(
@@ -194,37 +196,56 @@ def sensor_source(model: Any, data: Any, name: str, attribute: str) -> HostSourc
     Raises:
         NotAtHostError: there is no such sensor.
     """
+    if attribute != "data":
+        return _contact_source(model, data, name, attribute)
+    names = [model.sensor(index).name for index in range(model.nsensor)]
+    # A robot's own file has no prefix of the scene, or the other way round; sensors of another
+    # entity are not meant.
+    match = match_elements([name], names)
+    if not match.ids:
+        raise NotAtHostError(
+            f"the MuJoCo model has no sensor {name!r}, or several that may be meant; it has "
+            f"{', '.join(names) or 'none'}.{nearest_names(name, names)}"
+        )
+    found = model.sensor(match.ids[0])
+    ids = np.arange(int(found.adr[0]), int(found.adr[0]) + int(found.dim[0]))
+    meaning = mujoco_sensor_semantics(model, found.name) or Semantics("state")
+    value = HostValue(
+        (ids.size,),
+        meaning.elements if isinstance(meaning.elements, tuple) else None,
+        joint_units(meaning.unit, None),
+        meaning.frame,
+        meaning.quaternion_order,
+    )
+    note = None if found.name == name else f"the sensor {found.name!r} of the model is read."
+    return HostSource(value, lambda: torch.from_numpy(data.sensordata[ids])[None], note)
+
+
+def _contact_source(model: Any, data: Any, name: str, attribute: str) -> HostSource:
+    """A field of mjlab's contact sensor, which is a MuJoCo sensor for each pair of bodies."""
     mujoco = require("mujoco", extra="mujoco", purpose="The MuJoCo host")
     names = [model.sensor(index).name for index in range(model.nsensor)]
-    if attribute == "data":
-        short = name.rpartition("/")[2]
-        matching = [other for other in names if other == name] or [
-            other for other in names if other.rpartition("/")[2] == short
-        ]
-    else:
-        matching = [
-            other
-            for other in names
-            if other.startswith(f"{name}_")
-            and other.endswith(f"_{attribute}")
-            and model.sensor(other).type[0] == mujoco.mjtSensor.mjSENS_CONTACT
-        ]
-    if not matching or (attribute == "data" and len(matching) > 1):
-        listed = ", ".join(matching or names) or "none"
+    matching = [
+        other
+        for other in names
+        if other.startswith(f"{name}_")
+        and other.endswith(f"_{attribute}")
+        and model.sensor(other).type[0] == mujoco.mjtSensor.mjSENS_CONTACT
+    ]
+    if not matching:
         raise NotAtHostError(
-            f"the MuJoCo model has {'several' if matching else 'no'} sensors for {name!r} "
-            f"({attribute}): {listed}.{nearest_names(name, names)}"
+            f"the MuJoCo model has no contact sensor {name!r} with {attribute!r}; its sensors: "
+            f"{', '.join(names) or 'none'}.{nearest_names(name, names)}"
         )
     ranges = []
     for sensor in matching:
         start, size = int(model.sensor(sensor).adr[0]), int(model.sensor(sensor).dim[0])
         ranges.append(np.arange(start, start + size))
     ids = np.concatenate(ranges)
-    if attribute == "data":
-        value = HostValue((ids.size,))
-        return HostSource(value, lambda: torch.from_numpy(data.sensordata[ids])[None])
     width = 1 if attribute in ("found", "dist") else 3
     shape = (ids.size,) if width == 1 else (ids.size // 3, 3)
+    meaning = _CONTACTS.get(attribute, Semantics("state"))
     return HostSource(
-        HostValue(shape), lambda: torch.from_numpy(data.sensordata[ids].reshape(1, *shape))
+        HostValue(shape, unit=meaning.unit, frame=meaning.frame),
+        lambda: torch.from_numpy(data.sensordata[ids].reshape(1, *shape)),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 # Isaac Lab's shorter names, and mjlab's (which Isaac Lab has too) for the same. Velocities without
 # "link" are those of the centre of mass.
 _ALIASES = {
+    # With the simulated error of an encoder, which only mjlab has: a real one has its own.
+    "joint_pos_biased": "joint_pos",
     "root_pose_w": "root_link_pose_w",
     "root_pos_w": "root_link_pos_w",
     "root_quat_w": "root_link_quat_w",

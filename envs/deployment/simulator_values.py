@@ -27,6 +27,7 @@ class SimulatorValues:
         num_envs: rows.
         host: the host's name, for messages.
         slides: which joints of an entity slide, in the order of its names; None if not known.
+        sensor_semantics: what a sensor reads, where its class does not say so; None if not known.
         as_tensor: makes a tensor of what a getter returns.
         write: calls a method with a value and the positions of its elements.
     """
@@ -39,6 +40,7 @@ class SimulatorValues:
         num_envs: int,
         host: str,
         slides: Callable[[Any], Sequence[bool] | None] = lambda entity: None,
+        sensor_semantics: Callable[[Any], Semantics | None] = lambda sensor: None,
         as_tensor: Callable[[Any], torch.Tensor] | None = None,
         write: Callable[[Any, Semantics, torch.Tensor, torch.Tensor | None], None] | None = None,
     ) -> None:
@@ -47,6 +49,7 @@ class SimulatorValues:
         self._num_envs = num_envs
         self._host = host
         self._slides = slides
+        self._sensor_semantics = sensor_semantics
         self._as_tensor = as_tensor or _only_tensors
         self._write = write or _call_with_ids
 
@@ -61,9 +64,12 @@ class SimulatorValues:
             return self._source(connection, entity.data, (entity, entity.data))
         if connection.role == "sensor" or is_sensor:
             sensor = self._named("sensor", self._scene.sensors, connection.target)
+            otherwise = self._sensor_semantics(sensor)
             if connection.attribute == "data":  # a sensor whose data are one tensor
-                return self._source(connection, sensor, (sensor,))
-            return self._source(connection, sensor.data, (sensor, sensor.data), sensor)
+                return self._source(connection, sensor, (sensor,), otherwise)
+            namers = (sensor, sensor.data)
+            # Its data may be a new object after each update.
+            return self._source(connection, sensor.data, namers, otherwise, lambda: sensor.data)
         raise NotAtHostError(
             f"{self._host} has nothing called {connection.role!r}; set it with "
             f"inputs={{'{connection}': value}}."
@@ -96,7 +102,12 @@ class SimulatorValues:
         )
 
     def _source(
-        self, connection: Connection, owner: Any, namers: tuple[Any, ...], sensor: Any = None
+        self,
+        connection: Connection,
+        owner: Any,
+        namers: tuple[Any, ...],
+        otherwise: Semantics | None = None,
+        find_owner: Callable[[], Any] | None = None,
     ) -> HostSource:
         wanted = connection.attribute or ""
         known = [name for name in property_names(wanted) if hasattr(type(owner), name)]
@@ -105,8 +116,8 @@ class SimulatorValues:
         if attribute.startswith("_"):
             raise NotAtHostError(f"{attribute!r} is {self._host}'s own business.")
         try:
-            example = as_tensor(getattr(owner, attribute))
-        except (AttributeError, TypeError, NotImplementedError) as error:
+            example = as_tensor(_value_at(owner, attribute))
+        except (AttributeError, KeyError, TypeError, NotImplementedError) as error:
             raise NotAtHostError(
                 f"{self._host}'s {connection.target!r} gives no {attribute!r} ({error})."
                 + nearest_names(attribute, _properties(owner))
@@ -116,18 +127,17 @@ class SimulatorValues:
                 f"{attribute!r} is {list(example.shape)} at {self._host}, without a row for each "
                 f"of the {self._num_envs} envs."
             )
-        meaning = self._semantics.find(type(owner), attribute) or Semantics("state")
+        found = self._semantics.find(type(owner), attribute)
+        meaning = found or otherwise or Semantics("state")
         names = element_names(meaning, *namers)
         shape = tuple(example.shape[1:])
         if names is not None and (not shape or len(names) != shape[0]):
             names = None
-        # A sensor's data object may be a new one after each update.
-        read = (
-            (lambda: as_tensor(getattr(sensor.data, attribute)))
-            if sensor is not None
-            else (lambda: as_tensor(getattr(owner, attribute)))
+        owner_now = find_owner or (lambda: owner)
+        return HostSource(
+            self._value(shape, names, meaning, namers[0]),
+            lambda: as_tensor(_value_at(owner_now(), attribute)),
         )
-        return HostSource(self._value(shape, names, meaning, namers[0]), read)
 
     def _value(
         self, shape: tuple[int, ...], names: tuple[str, ...] | None, meaning: Semantics, owner: Any
@@ -145,6 +155,13 @@ class SimulatorValues:
         raise NotAtHostError(
             f"{self._host} has no {kind} {name!r}; it has {listed}.{nearest_names(name, by_name)}"
         )
+
+
+def _value_at(owner: Any, path: str) -> Any:
+    """An attribute, or an entry of one that is a dictionary, such as ``output.rgb``."""
+    attribute, dot, key = path.partition(".")
+    value = getattr(owner, attribute)
+    return value[key] if dot else value
 
 
 def _only_tensors(value: Any) -> torch.Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from holdstep.envs.deployment.host import Host, HostValue, NotAtHostError
+from holdstep.envs.deployment.host import Host, HostEntity, HostValue, NotAtHostError
 from holdstep.envs.deployment.matching import match_elements
 from holdstep.envs.deployment.quaternions import reordering
 from holdstep.envs.deployment.units import same_unit
@@ -64,6 +64,7 @@ class Wiring:
         problems: why it can't run, one sentence each.
         notes: what is different but right, one sentence each.
         wires: what was connected, by the contract's connection.
+        contract_names: the contract's entity and element by the host's, of what is written.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Wiring:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.wires: dict[str, Wire] = {}
+        self.contract_names: dict[tuple[str, str], tuple[str, str]] = {}
 
     def reader(self, spec: TensorSpec) -> Callable[[], torch.Tensor]:
         """What reads an input from the host, in the contract's order, shape and dtype.
@@ -90,6 +92,8 @@ class Wiring:
         except NotAtHostError as error:
             self.problems.append(f"{spec.connection}: {error}")
             return _unreadable
+        if source.note is not None:
+            self.notes.append(f"{spec.connection}: {source.note}")
         wire = self._wire(spec, source.value, connection, to_host=False)
         read, dtype = source.read, DTYPES[spec.dtype]
         rows = (self._host.num_envs, *source.value.shape)
@@ -121,6 +125,7 @@ class Wiring:
             self.problems.append(f"{spec.connection}: {error}")
             return _unwritable
         wire = self._wire(spec, target.value, connection, to_host=True)
+        self._remember_names(wire, target.value)
         write, device = target.write, self._host.device
         elements = _index(wire.element_ids, device)
         columns = _index(wire.columns, device)
@@ -130,6 +135,14 @@ class Wiring:
             write(value if columns is None else value.index_select(-1, columns), elements)
 
         return write_converted
+
+    def _remember_names(self, wire: Wire, value: HostValue) -> None:
+        there = value.element_names or ()
+        if wire.element_ids is not None:
+            there = tuple(there[index] for index in wire.element_ids)
+        entity = Connection.parse(wire.spec.connection).target
+        for name, own_name in zip(there, wire.spec.element_names or there, strict=False):
+            self.contract_names[wire.connection.target, name] = (entity, own_name)
 
     def check_renamed(self, specs: Iterable[TensorSpec]) -> None:
         """Note what was renamed, but is not in the contract."""
@@ -150,22 +163,23 @@ class Wiring:
     def _wire(
         self, spec: TensorSpec, value: HostValue, connection: Connection, *, to_host: bool
     ) -> Wire:
-        elements = self._elements(spec, value)
+        elements = self._elements(spec, value, connection)
         self._check_shape(spec, value, elements)
         self._check_unit(spec, value, elements)
-        if None not in (spec.frame, value.frame) and spec.frame != value.frame:
-            self.problems.append(
-                f"{spec.connection}: the contract has frame {spec.frame!r}, "
-                f"{self._host.name} has {value.frame!r}."
-            )
+        self._check_frame(spec, value)
         wire = Wire(spec, connection, elements, self._columns(spec, value, to_host=to_host))
         self.wires[spec.connection] = wire
         return wire
 
-    def _elements(self, spec: TensorSpec, value: HostValue) -> tuple[int, ...] | None:
+    def _elements(
+        self, spec: TensorSpec, value: HostValue, connection: Connection
+    ) -> tuple[int, ...] | None:
         # The parts of a quaternion or a pose are put in order by what is declared of it, in
         # `_columns`: their names say the same, and would reorder them a second time.
-        if spec.element_names is None or (spec.quaternion_order and len(spec.shape) == 1):
+        if spec.quaternion_order and len(spec.shape) == 1:
+            return None
+        if spec.element_names is None:
+            self._check_unnamed(spec, value, connection)
             return None
         if value.element_names is None:
             if not set(spec.element_names) <= _COMPONENTS:
@@ -188,6 +202,20 @@ class Wiring:
             self.notes.append(f"{spec.connection}: reordered by name.")
         return match.ids
 
+    def _check_unnamed(self, spec: TensorSpec, value: HostValue, connection: Connection) -> None:
+        """Joints and bodies are not taken by position: in another order nothing would tell."""
+        names = value.element_names or ()
+        entity = self._host.entities.get(connection.target, HostEntity())
+        has_elements = bool(names) and (
+            not set(names) <= _COMPONENTS or names in (entity.joint_names, entity.body_names)
+        )
+        if len(names) > 1 and has_elements:
+            self.problems.append(
+                f"{spec.connection}: the contract does not name its elements, {self._host.name} "
+                f"has {', '.join(names)}: nothing says whether they are in the same order. Write "
+                "element_names into the contract, in the order of the training."
+            )
+
     def _check_unit(
         self, spec: TensorSpec, value: HostValue, elements: tuple[int, ...] | None
     ) -> None:
@@ -202,6 +230,18 @@ class Wiring:
                 f"{spec.connection}: the contract has unit {spec.unit!r}, "
                 f"{self._host.name} has {' and '.join(map(repr, wrong))}."
             )
+
+    def _check_frame(self, spec: TensorSpec, value: HostValue) -> None:
+        if None in (spec.frame, value.frame) or spec.frame == value.frame:
+            return
+        sentence = (
+            f"{spec.connection}: the contract has frame {spec.frame!r}, "
+            f"{self._host.name} has {value.frame!r}."
+        )
+        if {spec.frame, value.frame} == {"sensor", "body"}:  # a sensor is put on as its maker likes
+            self.notes.append(f"{sentence} That is right if the sensor's axes are the body's.")
+        else:
+            self.problems.append(sentence)
 
     def _check_shape(
         self, spec: TensorSpec, value: HostValue, elements: tuple[int, ...] | None

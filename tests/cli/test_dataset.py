@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from holdstep.cli import main
+from holdstep.envs import make
 from holdstep.wrappers.record import Dataset
+from holdstep.wrappers.record.episode_journal import EpisodeJournal
 from holdstep.wrappers.record.formats.hdf5 import write_shard
 from tests.wrappers.record.made_episodes import ENV_ARGS, assert_same, made_episode
 from tests.wrappers.record.test_replay import recorded
@@ -36,6 +38,12 @@ def test_info(path, capsys):
     assert shown["success"] == ["0.667 of 3"]
     assert shown["ended"] == ["terminated 3"]
     assert shown["obs/policy"] == ["(4)", "float32"]
+
+
+def test_names_are_printed_as_they_are(tmp_path, capsys):
+    write_shard(tmp_path / "a.hdf5", [made_episode()], env_args={"env_name": "arm:robot:2"})
+    assert run("info", tmp_path / "a.hdf5") == 0
+    assert cells(capsys.readouterr().out)["env"] == ["arm:robot:2"]
 
 
 def test_validate(path, capsys):
@@ -102,8 +110,6 @@ def test_plot(path, tmp_path, capsys):
 
 
 def test_replay(tmp_path, capsys):
-    from holdstep.envs import make
-
     env = make("holdstep:PointMass", num_envs=2, device="cpu", seed=0)
     episodes = list(recorded(env, 6))
     episodes[1].arrays["actions"][4] += 0.2
@@ -115,6 +121,36 @@ def test_replay(tmp_path, capsys):
     assert shown["demo_0"] == ["6 of 6", "0", "0", "0", "0", "-", "yes"]
     assert shown["demo_1"][5:] == ["step 4", "yes"]
     assert (tmp_path / "r.png").exists()
+
+
+def test_what_a_file_says_imports_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "planted_module.py").write_text("raise SystemExit('imported')")
+    env_args = {"env_name": "gymnasium:planted_module:Env-v0"}
+    write_shard(tmp_path / "a.hdf5", [made_episode()], env_args=env_args)
+    assert run("replay", tmp_path / "a.hdf5", "--device", "cpu") == 2
+    assert "add --env-id gymnasium:planted_module:Env-v0" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="imported"):  # for who says so
+        run("replay", tmp_path / "a.hdf5", "--env-id", env_args["env_name"], "--device", "cpu")
+
+
+@pytest.mark.parametrize("tool", ["merge", "convert", "plot", "info", "validate", "replay"])
+def test_tools_tell_that_episodes_are_pending(tmp_path, capsys, tool):
+    path = tmp_path / "a.hdf5"
+    if tool == "plot":
+        pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
+    env = make("holdstep:PointMass", num_envs=2, device="cpu", seed=0)
+    write_shard(path, list(recorded(env, 3)), env_args=ENV_ARGS)
+    journal = EpisodeJournal(path)
+    journal.append(made_episode(7))
+    journal.abandon()
+    options = {
+        "merge": ["--out", tmp_path / "b.hdf5"],
+        "convert": ["--to", "isaaclab", "--out", tmp_path / "b.hdf5"],
+        "replay": ["--device", "cpu"],
+    }
+    assert run(tool, path, *options.get(tool, [])) == 0
+    assert "note: 1 finished episodes are in the journal of" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("tool", ["info", "validate", "plot", "replay", "repair"])

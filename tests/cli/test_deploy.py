@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +11,8 @@ import time
 import pytest
 
 from holdstep.cli import main
+from holdstep.wrappers.export.contract import Check
+from holdstep.wrappers.export.contract_file import read_contract, write_contract
 from tests.wrappers.export.tiny import export_tiny
 
 pytest.importorskip("mujoco", reason="the extra 'mujoco' is not installed")
@@ -67,6 +71,31 @@ def test_it_runs_and_draws_its_targets(arguments, tmp_path, capsys):
     assert "reordered by name" in printed
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["targets.png"]
+
+
+@pytest.mark.parametrize(("options", "num_pictures"), [((), 4), (("--realtime",), 1)])
+def test_no_picture_is_drawn_between_steps_in_real_time(
+    arguments, options, num_pictures, tmp_path, monkeypatch
+):
+    from holdstep.cli import deploy
+    from holdstep.envs.deployment.target_log import TargetLog
+
+    drawn = []
+    monkeypatch.setattr(deploy, "_SECONDS_BETWEEN_PLOTS", -1.0)
+    monkeypatch.setattr(TargetLog, "draw", lambda self, path: drawn.append(path) or path)
+    plot = ["--plot", str(tmp_path / "targets.png")]
+    assert main([*arguments, *plot, "--steps", "3", *options]) == 0
+    assert len(drawn) == num_pictures
+
+
+def test_checks_of_the_export_that_failed_are_shown(folder, arguments, tmp_path, capsys):
+    export = tmp_path / "export"
+    shutil.copytree(folder / "export", export)
+    check = Check("parity", "failed", 0.5, 1e-5, "the actions differ.")
+    write_contract(dataclasses.replace(read_contract(export), checks=(check,)), export)
+    assert main(["deploy", str(export), *arguments[2:], "--steps", "1"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "note: the check 'parity' of the export has the status 'failed'" in printed
 
 
 def test_in_real_time_it_takes_as_long_as_it_simulates(arguments, capsys):

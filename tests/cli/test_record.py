@@ -1,22 +1,27 @@
 """``holdstep record``: goes on where it was, whatever stopped it."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from holdstep.cli import main
+from holdstep.cli import main, record_sources
 from holdstep.envs import make
 from holdstep.errors import ConfigError
 from holdstep.wrappers.record import Dataset
-from holdstep.wrappers.record.manifest import Manifest
-from holdstep.wrappers.record.ranks import Rank
+from holdstep.wrappers.record.files import Files
+from holdstep.wrappers.record.manifest import Manifest, Shard
+from holdstep.wrappers.record.ranks import Rank, merge_manifests
+from holdstep.wrappers.record.recorder import RecordEpisodes
 
 POLICIES = '''
 import time
@@ -58,6 +63,8 @@ def _in_a_folder_with_policies(tmp_path, monkeypatch):
     Path("my_policies.py").write_text(POLICIES)
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
+    # To start a writer takes longer than all else; the runs that are killed below have real ones.
+    monkeypatch.setitem(RecordEpisodes.__init__.__kwdefaults__, "writer", "thread")
 
 
 def command(*options, env_id="holdstep:PointMass", num_envs=4):
@@ -143,6 +150,8 @@ def test_a_dataset_is_replayed_once_and_then_gone_on_with():
     with Dataset("demos") as demos, Dataset("again") as again:
         originals = {episode.name: episode for episode in demos}
         replayed = {episode.attributes["replay_of"]: episode for episode in again}
+        files = {episode.attributes["replay_of_file"] for episode in again}
+        assert files == {"demos/shards/episodes-000000.hdf5"}
         assert set(replayed) == set(originals)
         assert len(again) == 6
         for name, episode in replayed.items():
@@ -152,6 +161,111 @@ def test_a_dataset_is_replayed_once_and_then_gone_on_with():
             assert episode.ended == original.ended
             for path in ("actions", "obs/policy", "rewards", "initial_state/row/state"):
                 np.testing.assert_array_equal(episode.arrays[path], original.arrays[path])
+
+
+def test_ranks_share_what_is_replayed_whose_episodes_have_the_same_names(monkeypatch):
+    for rank in range(2):  # whose episodes are named alike
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        record("--policy", "my_policies:to_the_goal", "--out", "demos", "--num-episodes", 6)
+    for start in range(2):
+        for rank in (1, 0):
+            monkeypatch.setenv("RANK", str(rank))
+            with monkeypatch.context() as patch:
+                if start == 0:  # they run at once, so neither sees what the other has done
+                    patch.setattr(record_sources, "_replayed", lambda path: set())
+                record("--replay", "demos", "--out", "again", *(["--num-episodes", 4], [])[start])
+    assert len(actions_in("again/rank-00001")) == 3
+    everything = {actions.tobytes() for actions in actions_in("again")}
+    assert everything == {actions.tobytes() for actions in actions_in("demos")}
+    assert len(everything) == 6
+
+
+def test_replays_go_on_until_there_are_enough_successes():
+    record("--policy", "my_policies:sometimes", "--out", "demos", "--num-episodes", 10)
+    with Dataset("demos") as dataset:
+        successes = [entry.success for entry in dataset.entries()]
+    assert False in successes[: sum(successes)], "the first ones don't do"
+    options = ["--replay", "demos", "--out", "again", "--only-successes"]
+    record(*options, "--num-episodes", sum(successes), num_envs=2)
+    with Dataset("again") as dataset:
+        assert [entry.success for entry in dataset.entries()] == [True] * sum(successes)
+    record(*options, num_envs=2)  # all others fail: it ends
+    assert len(actions_in("again")) == sum(successes)
+
+
+@pytest.mark.parametrize("out", ["demos", "demos/again", "link"])
+def test_a_dataset_is_not_replayed_into_itself(out, capsys):
+    record("--policy", "zero", "--out", "demos", "--num-episodes", 2)
+    Path("link").symlink_to("demos")
+    assert main(command("--replay", "demos", "--out", out, "--num-episodes", 3)) == 2
+    assert "is the dataset to replay" in capsys.readouterr().err
+    assert len(actions_in("demos")) == 2
+
+
+def test_a_start_that_kept_nothing_is_not_made_again(monkeypatch):
+    starts = []
+    reset = RecordEpisodes.reset
+
+    def noted(self, **options):
+        obs, info = reset(self, **options)
+        starts[-1].append(obs["policy"].numpy().tobytes())
+        return obs, info
+
+    monkeypatch.setattr(RecordEpisodes, "reset", noted)
+    options = ["--policy", "zero", "--only-successes", "--max-attempts", 4, "--num-episodes", 2]
+    for _ in range(2):
+        starts.append([])
+        record(*options, "--out", "demos")
+    assert actions_in("demos") == []
+    first, second = starts
+    assert first[-1] != second[-1]
+
+
+def test_a_list_that_can_not_be_written_costs_a_rank_nothing(monkeypatch):
+    def fails(self, path, content):
+        if path == Path("demos/manifest.json"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(self, path, content)
+
+    replace = Files.replace
+    monkeypatch.setattr(Files, "replace", fails)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.warns(RuntimeWarning, match="are safe, but demos/manifest.json does not list them"):
+        record("--policy", "zero", "--out", "demos", "--num-episodes", 4)
+    assert len(actions_in("demos")) == 2
+
+
+def test_ranks_that_end_together_merge_one_after_the_other(tmp_path):
+    """And the last one's list is the one that stays."""
+    drafts, most, ready = 0, 0, threading.Barrier(4)
+
+    class Slow(Files):
+        def create(self, path):
+            nonlocal drafts, most
+            drafts += 1
+            most = max(most, drafts)
+            time.sleep(0.01)
+            return super().create(path)
+
+        def rename(self, source, target):
+            nonlocal drafts
+            super().rename(source, target)
+            drafts -= 1
+
+    def end(rank):
+        ready.wait(10)
+        folder = Rank(rank, 4).folder(tmp_path)
+        shard = Shard("shards/episodes-000000.hdf5", "episodes", 1, 0, ())
+        folder.mkdir()
+        Manifest((shard,)).write(folder / "manifest.json", Files())
+        merge_manifests(tmp_path, files=Slow())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(end, range(4)))
+    assert most == 1
+    assert len(Manifest.read(tmp_path / "manifest.json").shards) == 4
 
 
 def start(*options, **variables):
@@ -171,7 +285,7 @@ def wait_for_episodes(path, process, num_episodes=1):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
-        if journal.is_dir() and sum(f.stat().st_size for f in journal.iterdir()) > 60_000:
+        if journal.is_dir() and sum(f.stat().st_size for f in journal.iterdir()) > 30_000:
             return
         time.sleep(0.02)
     raise AssertionError("nothing was recorded in time")
@@ -179,7 +293,8 @@ def wait_for_episodes(path, process, num_episodes=1):
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_is_stopped_goes_on_when_it_is_started_again(sign):
-    options = ["--policy", "my_policies:slow", "--out", "demos", "--num-episodes", 60]
+    short = ["--set", "env.max_episode_length=40"]
+    options = ["--policy", "my_policies:slow", "--out", "demos", "--num-episodes", 60, *short]
     process = start(*options)
     wait_for_episodes("demos", process)
     process.send_signal(sign)
@@ -191,14 +306,15 @@ def test_a_run_that_is_stopped_goes_on_when_it_is_started_again(sign):
         assert "Traceback" not in err
         interrupted = actions_in("demos")  # readable at once: it was closed in order
         assert interrupted
-    record("--policy", "my_policies:to_the_goal", "--out", "demos", "--num-episodes", 60)
+    record("--policy", "my_policies:to_the_goal", *options[2:])
     everything = actions_in("demos")
     assert len(everything) == 60
     assert len({actions.tobytes() for actions in everything}) == 60
 
 
 def test_each_rank_records_its_share_and_one_that_died_goes_on(monkeypatch):
-    options = ["--policy", "my_policies:slow", "--out", "demos", "--num-episodes", 41]
+    short = ["--set", "env.max_episode_length=40"]
+    options = ["--policy", "my_policies:slow", "--out", "demos", "--num-episodes", 41, *short]
     ranks = [start(*options, RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
     wait_for_episodes("demos/rank-00001", ranks[1])
     ranks[1].kill()

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from holdstep.envs import list_envs
 from holdstep.wrappers.record import Dataset
 from tests.examples.load import EXAMPLES, load_example
 
@@ -42,6 +43,7 @@ def size(folder):
 def test_demonstrations_are_made_although_the_process_is_killed(example, tmp_path):
     out = tmp_path / "demos"
     process = run_in_a_process(out, 3)
+    list_envs("mjlab")  # meanwhile: what the second run imports, too
     deadline = time.monotonic() + 120
     # About when the first attempts are over: a step takes some 500 bytes.
     while size(out / "journal") < 130_000 and process.poll() is None:

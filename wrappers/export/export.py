@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from holdstep.envs.adapters.preserve import noted_generators
 from holdstep.errors import ConfigError, WiringError
 from holdstep.wrappers.export.backends import make_backend
 from holdstep.wrappers.export.backends.base import Backend, Graph, Signature
@@ -24,6 +25,7 @@ from holdstep.wrappers.export.validation.blame import baked_term
 from holdstep.wrappers.export.validation.ladder import Ladder
 from holdstep.wrappers.export.validation.parity import ParityCheck
 from holdstep.wrappers.export.validation.replay import Replayer
+from holdstep.wrappers.export.validation.wiring import check_wiring
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
@@ -57,7 +59,8 @@ def export_policy(
     """Export a policy together with the env's observation terms and action terms.
 
     The folder appears when all is written and checked, or not at all. The validation resets and
-    steps the env, so that its episodes begin anew; otherwise the env, its managers and torch are
+    steps the env below its wrappers, and resets it with them at the end, so that its episodes begin
+    anew; otherwise the env, its managers, torch and the global random number generators are
     afterwards as they were before, also after an error.
 
     Args:
@@ -101,6 +104,10 @@ def export_policy(
     report = ExportReport(out_dir, chosen.name, chosen.method)
     ladder = Ladder(report, on_rung=on_rung)
     with contextlib.ExitStack() as stack:
+        # An env that is reset with a seed seeds what a trainer explores with.
+        stack.callback(noted_generators(env.device))
+        if validate:
+            stack.callback(env.reset)  # wrappers have not seen what happened to the env
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         folder = stack.enter_context(out_folder(out_dir, overwrite=overwrite))
@@ -124,8 +131,6 @@ def export_policy(
         climb = _Climb(pipeline, chosen, folder, report, ladder, tolerance, seed)
         climb.run(num_steps, validate=validate)
     report.files = tuple(sorted(path for path in out_dir.rglob("*") if path.is_file()))
-    if validate:
-        env.reset()  # wrappers around the adapter have not seen what happened to it
     return report
 
 
@@ -135,7 +140,8 @@ def _begin(env: TorchVectorEnv, seed: int) -> None:
     So that nothing is traced in the one state where much is zero; and the purity check, which
     begins with a reset of its own, does not come through the very states in which it began.
     """
-    env.reset(seed=seed)
+    env.reset(seed=seed)  # wrappers end their episodes, and let go of rows that they hold
+    env = env.unwrapped  # no step is theirs
     generator = torch.Generator().manual_seed(seed + 1)
     shape = env.action_space.shape
     assert shape is not None
@@ -251,11 +257,12 @@ class _Climb:
 
     def _wiring(self) -> None:
         with self._ladder.rung("wiring") as rung:
-            contract = self._contract()
-            if read_contract(self._folder) != contract:
+            contract = read_contract(self._folder)
+            if contract != self._contract():
                 raise WiringError(
                     "contract.yaml does not say what was written into it. Please report this."
                 )
+            check_wiring(self._pipeline, contract)
             rung.detail = (
                 f"{len(contract.inputs)} inputs and {len(contract.writes)} targets are at the env."
             )

@@ -6,7 +6,6 @@ tensor is at the simulator. What it does not say is given by who reads it: the c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,22 @@ from holdstep.errors import ContractError
 from holdstep.wrappers.export.connections import connection_problem, tensor_name
 from holdstep.wrappers.export.contract import (
     CONTRACT_VERSION,
-    Check,
     Contract,
     Memory,
     ModelFile,
-    QuaternionOrder,
     TensorSpec,
 )
-from holdstep.wrappers.export.problems import FieldsError
-from holdstep.wrappers.export.yaml_nodes import MAX_BYTES
+from holdstep.wrappers.export.isaaclab_fields import (
+    as_text,
+    axis_names,
+    export_checks,
+    memory_kind,
+    quaternion_order,
+    shape_of,
+)
+from holdstep.wrappers.export.problems import FieldsError, shown
+from holdstep.wrappers.export.yaml_aliases import load_with_aliases
+from holdstep.wrappers.export.yaml_nodes import MAX_BYTES, UnreadableError
 
 _SUFFIXES = {".onnx": "by name", ".pt": "by position", ".pt2": "by position"}
 
@@ -59,14 +65,12 @@ def read_isaaclab_export(
 def _load(path: Path) -> Any:
     try:
         with path.open("rb") as opened:
-            content = opened.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ContractError(f"{path} can't be read", [f"it has more than {MAX_BYTES} bytes."])
-        # Aliases are allowed here: its writer makes them. Nothing below follows them deeper than
-        # the fixed depth of the format.
-        return yaml.safe_load(content)
+            return load_with_aliases(opened.read(MAX_BYTES + 1))
     except OSError as error:
         raise ContractError(f"{path} can't be read", [str(error.strerror or error)]) from error
+    except UnreadableError as error:
+        line = f"line {error.located.line}: " if error.located.line else ""
+        raise ContractError(f"{path} can't be read", [f"{line}{error}"]) from error
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise ContractError(f"{path} can't be read", [f"not YAML: {error}"]) from error
 
@@ -77,6 +81,7 @@ class _Reader:
     def __init__(self, name: str, content: Any) -> None:
         self._name = name
         self._content = content
+        self._unnamed: list[str] = []
         self.problems: list[str] = []
 
     def contract(
@@ -106,7 +111,7 @@ class _Reader:
             if name not in feedback
         }
         memories = {
-            name: Memory(spec, kind=_memory_kind(name))
+            name: Memory(spec, kind=memory_kind(name))
             for name in feedback.values()
             if (spec := self._spec(name, taken[name], "memory")) is not None
         }
@@ -138,7 +143,7 @@ class _Reader:
                 models=(
                     ModelFile(
                         file,
-                        f"leapp-{self._mapping(model, 'parameters').get('backend')}",
+                        f"leapp-{as_text(self._mapping(model, 'parameters').get('backend'))}",
                         "policy",
                         names_in,
                         names_out,
@@ -146,7 +151,7 @@ class _Reader:
                         digest if isinstance(digest, str) else None,
                     ),
                 ),
-                checks=_checks(memories),
+                checks=export_checks(memories, self._unnamed),
             )
         except FieldsError as error:
             self.problems += error.problems
@@ -179,10 +184,12 @@ class _Reader:
         """Outputs that come back as inputs, in the order of the inputs."""
         flows = pipeline.get("feedback_flow") if isinstance(pipeline, Mapping) else None
         pairs = {}
-        for source, targets in (flows or {}).items() if isinstance(flows, Mapping | None) else ():
-            output = str(source).removeprefix(f"{node}/")
+        for source, targets in flows.items() if isinstance(flows, Mapping) else ():
             for target in targets if isinstance(targets, list) else ():
-                pairs[str(target).removeprefix(f"{node}/")] = output
+                if isinstance(source, str) and isinstance(target, str):
+                    pairs[target.removeprefix(f"{node}/")] = source.removeprefix(f"{node}/")
+                else:
+                    self.problems.append("feedback_flow: must join texts, the names of tensors.")
         for name in [name for name in taken if name in pairs]:
             if pairs[name] in returned:
                 yield pairs[name], name
@@ -206,21 +213,24 @@ class _Reader:
         if message := connection_problem(connection):
             self.problems.append(f"{place}: {message}")
             return None
-        shape = _numbers(description.get("shape"))
+        shape = shape_of(description.get("shape"))
         if not shape:
             self.problems.append(f"{place}: has no shape.")
             return None
-        axes = _axes(description.get("element_names"))
-        names = axes[0] if axes and len(shape) > 1 and len(axes[0]) == shape[1] else None
-        kind = description.get("kind")
+        names_of_axes = axis_names(description.get("element_names"))
+        of_rows = names_of_axes[0] if names_of_axes and len(shape) > 1 else ()
+        names = of_rows if of_rows and len(of_rows) == shape[1] else None
+        at_host = connection.startswith(("state:", "sensor:", "write:"))
+        if names is None and at_host and description.get("element_names"):
+            self._unnamed.append(connection)
         try:
             return TensorSpec(
                 name=tensor_name(connection),
                 connection=connection,
                 dtype=description.get("dtype"),  # type: ignore[arg-type]  # checked by TensorSpec
                 shape=shape[1:],
-                kind=str(kind) if kind is not None else None,
-                quaternion_order=_quaternion_order(connection, axes, shape[1:]),
+                kind=as_text(description.get("kind")),
+                quaternion_order=quaternion_order(connection, names_of_axes, shape[1:]),
                 element_names=names,
             )
         except FieldsError as error:
@@ -231,7 +241,7 @@ class _Reader:
         file = self._mapping(model, "parameters").get("model_path")
         if not isinstance(file, str) or Path(file).suffix not in _SUFFIXES:
             self.problems.append(
-                f"model_path: must end in {', '.join(_SUFFIXES)} to be run here, got {file!r}."
+                f"model_path: must end in {', '.join(_SUFFIXES)} to be run here, got {shown(file)}."
             )
             return None
         if not (folder / file).is_file():
@@ -239,7 +249,7 @@ class _Reader:
         return file
 
     def _batch(self, taken: Mapping[str, Mapping[str, Any]]) -> int:
-        sizes = {_numbers(description.get("shape"))[:1] for description in taken.values()}
+        sizes = {shape_of(description.get("shape"))[:1] for description in taken.values()}
         if len(sizes) == 1 and (size := sizes.pop()):
             return size[0]
         self.problems.append("inputs: must all have the same leading dimension, the rows.")
@@ -250,56 +260,7 @@ class _Reader:
         if not isinstance(system, Mapping):
             return {}
         return {
-            package: str(system[key])
+            package: version
             for package, key in (("leapp", "leapp version"), ("torch", "torch version"))
-            if key in system
+            if (version := as_text(system.get(key))) is not None
         }
-
-
-def _numbers(shape: Any) -> tuple[int, ...]:
-    if isinstance(shape, str):
-        try:
-            shape = json.loads(shape)
-        except (ValueError, RecursionError):
-            return ()
-    if isinstance(shape, list) and all(type(size) is int for size in shape):
-        return tuple(shape)
-    return ()
-
-
-def _axes(names: Any) -> list[tuple[str, ...]]:
-    """Names by axis after the rows; a flat list names the first."""
-    if not isinstance(names, list) or not names:
-        return []
-    axes = names if isinstance(names[0], list) else [names]
-    return [tuple(map(str, axis)) for axis in axes if isinstance(axis, list)]
-
-
-def _quaternion_order(
-    connection: str, axes: list[tuple[str, ...]], shape: tuple[int, ...]
-) -> QuaternionOrder | None:
-    """From the names of the last axis, or else from the property's; 3.0's are ``xyzw``."""
-    for axis in axes:
-        if {"qw", "qx", "qy", "qz"} <= set(axis):
-            return "wxyz" if axis.index("qw") < axis.index("qx") else "xyzw"
-    named_so = any(word in connection for word in ("quat", "pose", "root_state", "link_state"))
-    wide = bool(shape) and (shape[-1] == 4 or shape[-1] >= 7)
-    return "xyzw" if named_so and wide and connection.startswith(("state:", "sensor:")) else None
-
-
-def _memory_kind(name: str) -> Any:
-    return "last_action" if "last_action" in name else "history"
-
-
-def _checks(memories: Mapping[str, Memory]) -> tuple[Check, ...]:
-    histories = [name for name, memory in memories.items() if memory.kind == "history"]
-    if not histories:
-        return ()
-    return (
-        Check(
-            "memories",
-            "skipped",
-            detail=f"{', '.join(histories)} begin with zeros: the export has only the values of "
-            "the moment at which it was made, and no rule to fill them after a reset.",
-        ),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -67,10 +67,8 @@ def _reader(owners: Sequence[Owner], connection: str) -> Callable[[], torch.Tens
         else:
             continue
         for get in (owner.get, *(_part(owner, name) for name in owner.contains)):
-            # A private attribute is named without its underscore.
-            for name in (attribute, f"_{attribute}"):
-                if unwrapped(getattr(get(), name, None))[0] is not None:
-                    return _attribute(get, name)
+            if _tensor_of(get(), attribute) is not None:
+                return _attribute(get, attribute)
     return None
 
 
@@ -80,8 +78,21 @@ def _part(owner: Owner, name: str) -> Callable[[], object]:
 
 def _attribute(get: Callable[[], object], name: str) -> Callable[[], torch.Tensor]:
     def read() -> torch.Tensor:
-        tensor, _ = unwrapped(getattr(get(), name))
+        tensor = _tensor_of(get(), name)
         assert tensor is not None
         return tensor
 
     return read
+
+
+def _tensor_of(obj: object, attribute: str) -> torch.Tensor | None:
+    """The tensor at an attribute, or in a dictionary there, such as a camera's ``output.rgb``."""
+    name, _, key = attribute.partition(".")
+    for real_name in (name, f"_{name}"):  # a private attribute is named without its underscore
+        value = getattr(obj, real_name, None)
+        if key:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        tensor, _ = unwrapped(value)
+        if tensor is not None:
+            return tensor
+    return None

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from holdstep.wrappers.export.runs import DiscoveryRun
-
 if TYPE_CHECKING:
     from holdstep.wrappers.export.computation import Computation
     from holdstep.wrappers.export.plan import Plan
@@ -51,7 +49,7 @@ class LiveReference:
         obs = managers.last_obs()
         with torch.inference_mode(False), torch.no_grad():
             action = self._policy.live_call(obs)
-            run = DiscoveryRun(managers.num_envs, action.device, self._plan.cloned)
+            run = managers.reference_run(action.device, self._plan)
             with self._computation.running(run):
                 self._computation.process(run, action)
                 self._computation.apply(run)

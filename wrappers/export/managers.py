@@ -13,6 +13,7 @@ from holdstep.envs.observations import flatten_groups
 from holdstep.wrappers.export.actuators import scene_actuators
 from holdstep.wrappers.export.observations import GroupPlan, TermPlan
 from holdstep.wrappers.export.proxies.isolation import Holder
+from holdstep.wrappers.export.runs import DiscoveryRun
 from holdstep.wrappers.export.semantics.lookup import SemanticsLookup, tables_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from holdstep.wrappers.export.proxies.owners import Owner
     from holdstep.wrappers.export.proxies.reads import Answers
     from holdstep.wrappers.export.restore import Changes
-    from holdstep.wrappers.export.runs import DiscoveryRun, Run
+    from holdstep.wrappers.export.runs import Run
     from holdstep.wrappers.export.semantics.entry import Semantics
 
 ACTION_MANAGER = "action_manager"
@@ -146,6 +147,10 @@ class ManagerBasedEnv(abc.ABC):
         # In evaluation a manager hands out what it computed last; nothing is drawn or pushed.
         live = manager.compute() if cached is None else cached
         return {name: value.detach().clone() for name, value in flatten_groups(live).items()}
+
+    def reference_run(self, device: torch.device, plan: Plan) -> Any:
+        """The run in which the env's own code says what it writes; it has ``writes``."""
+        return DiscoveryRun(self.num_envs, device, plan.cloned)
 
     def quieten(self, groups: Iterable[str], changes: Changes, *, delays: bool) -> None:
         """Observations of groups have no noise from now on, and lag only if the model's do.

@@ -58,7 +58,14 @@ class ModelRunner:
         self._apply = apply
         self._check = InputCheck(contract.inputs, num_rows)
         given = {spec.connection for spec in contract.outputs}
-        given |= {memory.spec.connection for memory in contract.memories}
+        wanted = {spec.connection for spec in contract.apply_inputs}
+        # Of what may be many large memories, those that are wanted before each physics step.
+        self._apply_memories = {
+            memory.spec.connection: index
+            for index, memory in enumerate(contract.memories)
+            if memory.spec.connection in wanted
+        }
+        given |= self._apply_memories.keys()
         self._handed_over = [spec.connection in given for spec in contract.apply_inputs]
         own = [spec for spec in contract.apply_inputs if spec.connection not in given]
         self._apply_check = InputCheck(own, num_rows)
@@ -119,7 +126,11 @@ class ModelRunner:
         if self._computed is None:
             raise ConfigError("apply() needs what step() computes in the same control step.")
         own = iter(self._apply_check(inputs))
-        known = self._computed | self.memories()
+        memories = self._policy.memories
+        known: dict[str, Value] = {
+            name: memories[index] for name, index in self._apply_memories.items()
+        }
+        known |= self._computed
         values = [
             known[spec.connection] if handed_over else next(own)
             for spec, handed_over in zip(self.contract.apply_inputs, self._handed_over, strict=True)

@@ -109,8 +109,7 @@ def _terms(pipeline: Pipeline, given: tuple[torch.Tensor, ...]) -> dict[str, tor
     def note(run: ModuleRun) -> None:
         found.update({term: value.detach().clone() for term, value in run.returned.items()})
         for write in run.writes:
-            key = write.term if write.term not in found else f"{write.term} ({write.parameter})"
-            found[key] = write.target.detach().clone()
+            _add(found, write.term, write.target.detach().clone())
 
     pipeline.module.on_run = note
     try:
@@ -129,10 +128,20 @@ def _terms(pipeline: Pipeline, given: tuple[torch.Tensor, ...]) -> dict[str, tor
                 ]
                 targets = pipeline.apply_module(*state, *handed)
                 terms = [write.term for write in pipeline.plan.writes if write.phase == "apply"]
-                found |= dict(zip(terms, targets, strict=True))
+                for term, target in zip(terms, targets, strict=True):
+                    _add(found, term, target)
     finally:
         pipeline.module.on_run = None
     return found
+
+
+def _add(found: dict[str, torch.Tensor], term: str, target: torch.Tensor) -> None:
+    """A term that writes several targets has an entry for each."""
+    key, number = term, 1
+    while key in found:
+        number += 1
+        key = f"{term} (target {number})"
+    found[key] = target
 
 
 def _difference(first: torch.Tensor, second: torch.Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -238,7 +239,7 @@ class ModuleRun:
         if path not in self._given:
             given = self._kept.get(path)
             if given is None and path not in self._constants:
-                given = tensor.detach().clone()  # made since the discovery: no result needs it
+                given = _poison(tensor)
             value = self._constant(path) if given is None else given
             self._given[path] = value.clone() if path in self._rewritten else value
         return self._given[path]
@@ -272,3 +273,11 @@ class ModuleRun:
     def _constant(self, name: str) -> torch.Tensor:
         value, per_row = self._constants[name]
         return value.expand(self.num_rows, *value.shape[1:]) if per_row else value
+
+
+def _poison(tensor: torch.Tensor) -> torch.Tensor:
+    """For what a term has made since the discovery: results that need it come out wrong at once.
+
+    The env's own value would go into the model instead, and no check could tell.
+    """
+    return torch.full_like(tensor, math.nan if tensor.is_floating_point() else 0)

@@ -7,31 +7,9 @@ from typing import Any, ClassVar
 
 from holdstep.wrappers.export.managers import ManagerBasedEnv
 from holdstep.wrappers.export.proxies.owners import Owner, owner_of
-from holdstep.wrappers.export.semantics.entry import WXYZ, XYZ, Semantics, const, state
+from holdstep.wrappers.export.semantics.entry import Semantics, const
+from holdstep.wrappers.export.semantics.mujoco_sensors import sensor_semantics
 
-_SENSORS = {
-    "accelerometer": state("linear_acceleration", "m/s^2", frame="sensor", elements=XYZ),
-    "velocimeter": state("linear_velocity", "m/s", frame="sensor", elements=XYZ),
-    "gyro": state("angular_velocity", "rad/s", frame="sensor", elements=XYZ),
-    "force": state("force", "N", frame="sensor", elements=XYZ),
-    "torque": state("torque", "N m", frame="sensor", elements=XYZ),
-    "magnetometer": state("magnetic_flux", "T", frame="sensor", elements=XYZ),
-    "rangefinder": state("distance", "m"),
-    "jointpos": state("joint_position", "joint"),
-    "jointvel": state("joint_velocity", "joint/s"),
-    "framepos": state("position", "m", elements=XYZ),
-    "framequat": state("orientation", "1", quaternion_order="wxyz", elements=WXYZ),
-    "framexaxis": state("axis", "1", elements=XYZ),
-    "frameyaxis": state("axis", "1", elements=XYZ),
-    "framezaxis": state("axis", "1", elements=XYZ),
-    "framelinvel": state("linear_velocity", "m/s", elements=XYZ),
-    "frameangvel": state("angular_velocity", "rad/s", elements=XYZ),
-    "framelinacc": state("linear_acceleration", "m/s^2", elements=XYZ),
-    "frameangacc": state("angular_acceleration", "rad/s^2", elements=XYZ),
-    "subtreecom": state("position", "m", frame="world", elements=XYZ),
-    "subtreelinvel": state("linear_velocity", "m/s", frame="world", elements=XYZ),
-    "subtreeangmom": state("angular_momentum", "kg m^2/s", frame="world", elements=XYZ),
-}
 _MUJOCO_SLIDE = 2
 
 
@@ -81,21 +59,7 @@ class MjlabManagers(ManagerBasedEnv):
 
     def sensor_semantics(self, sensor: Any) -> Semantics | None:
         """What MuJoCo's own sensors read."""
-        cfg = getattr(sensor, "cfg", None)
-        return _SENSORS.get(getattr(cfg, "sensor_type", None) or self._sensor_type(sensor))
-
-    def _sensor_type(self, sensor: Any) -> str:
-        """The type of a sensor that the robot's own file declares."""
-        name = getattr(sensor, "_name", None)
-        if name is None:
-            return ""
-        import mujoco
-
-        try:
-            number = self.env.sim.mj_model.sensor(name).type[0]
-        except KeyError:
-            return ""
-        return str(mujoco.mjtSensor(number).name).removeprefix("mjSENS_").lower()
+        return sensor_semantics(self.env.sim.mj_model, sensor)
 
     def joint_is_prismatic(self, entity: Any) -> tuple[bool, ...] | None:
         """From the compiled model."""

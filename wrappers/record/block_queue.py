@@ -6,11 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from holdstep.wrappers.record.checkpoint import Checkpoints
 from holdstep.wrappers.record.control import ControlPage
+from holdstep.wrappers.record.folder import RecordingFolder
 from holdstep.wrappers.record.messages import Event, Message
 from holdstep.wrappers.record.ring import BlockRing
 from holdstep.wrappers.record.spill import SpillFile
@@ -64,8 +64,7 @@ class BlockQueue:
         blocked_s: how long :meth:`acquire` has waited [s].
 
     Raises:
-        RecordingError: the writer could not open the dataset.
-        OSError: the spill file can't be made.
+        RecordingError: the writer could not open the dataset, or the spill file can't be made.
     """
 
     def __init__(
@@ -89,7 +88,9 @@ class BlockQueue:
         self._num_flushes = 0
         self.blocked_s = 0.0
         self._spill = (
-            SpillFile(Path(config.path).parent, config.shape) if on_full == "spill" else None
+            SpillFile(RecordingFolder.of(config.path).path, config.shape)
+            if on_full == "spill"
+            else None
         )
         self.ring = BlockRing(config.shape, config.num_blocks)
         self._control = ControlPage()
@@ -148,11 +149,7 @@ class BlockQueue:
         if not self._collect():
             if self._on_full == "drop" and not waits:
                 return None
-            begin_s = self._clock()
-            try:
-                self._link.wait_until(self._collect)
-            finally:
-                self.blocked_s += self._clock() - begin_s
+            self._wait_for_block()
         return self._free.pop()
 
     def hand_over(
@@ -167,12 +164,16 @@ class BlockQueue:
             oldest_s: when the first of them was filled.
 
         Raises:
-            OSError: it was to be spilled, and there is no room; the block is still the loop's.
+            RecordingError: there was no room to spill it, and the writer that it waits for instead
+                fails, or shows no sign of life; the block is still the loop's.
         """
         offset, place = 0, index
         if self._spill is not None and not self._collect():
-            offset, place = self._spill.write(self.ring[index], len(kinds)), -1
-            self._free.append(index)
+            try:
+                offset, place = self._spill.write(self.ring[index], len(kinds)), -1
+                self._free.append(index)
+            except OSError:  # a full disk, say: then as if nothing was to be spilled
+                self._wait_for_block()
         message = Message("block", self._next, place, offset, list(kinds), list(events))
         self._next += 1
         self._sent.append(message)
@@ -188,6 +189,10 @@ class BlockQueue:
         self._num_flushes += 1
         self._link.flush(self._num_flushes)
 
+    def begin_close(self) -> None:
+        """Nobody will go on after an error: get as much done as can be."""
+        self._link.begin_close()
+
     def close(self) -> None:
         """Wait until the writer has finished, and give everything back. Called once.
 
@@ -199,6 +204,13 @@ class BlockQueue:
         finally:
             self._link.abandon()
             self._release()
+
+    def _wait_for_block(self) -> None:
+        begin_s = self._clock()
+        try:
+            self._link.wait_until(self._collect)
+        finally:
+            self.blocked_s += self._clock() - begin_s
 
     def _collect(self) -> bool:
         """Take back what the writer has released; says whether a block is free."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from holdstep.errors import DatasetError, RecordingError
 from holdstep.wrappers.record.assemble import assemble
 from holdstep.wrappers.record.families import SuccessFilter, family_of
 from holdstep.wrappers.record.files import Files, explained
-from holdstep.wrappers.record.formats.hdf5 import ShardWriter
+from holdstep.wrappers.record.formats.hdf5 import ShardWriter, episode_bytes
 from holdstep.wrappers.record.manifest import Manifest, Shard, ShardEpisode, demo_number
 from holdstep.wrappers.record.reclaim import reclaim
 from holdstep.wrappers.record.single_file import publish, remove_parts
@@ -26,15 +25,10 @@ if TYPE_CHECKING:
     from collections import deque
 
     from holdstep.wrappers.record.columns import RowLayout
-    from holdstep.wrappers.record.episode import Episode
     from holdstep.wrappers.record.folder import RecordingFolder
     from holdstep.wrappers.record.journal import Journal
 
 _READ_BYTES = 1 << 20
-_BYTES_AN_ARRAY = 4096
-_BYTES_A_CHUNK = 256
-_SLACK = 1 << 16
-"""Far more than HDF5 takes for an array, for a chunk of one, and for an episode's groups."""
 
 _Version = tuple[int, int, int] | None
 """Tells the versions of a file from each other; None where there is none."""
@@ -105,10 +99,12 @@ class Compactor:
 
     @property
     def num_bytes(self) -> int:
-        """Size of the recording, with its journal and what is being written [byte]."""
+        """Size of the recording [byte], with each episode counted once.
+
+        That is, in its shard, or in the journal for as long as that is being written.
+        """
         finished = sum(shard.num_bytes for shard in self.manifest.shards)
-        drafts = sum(s.writer.num_bytes for s in self._open.values() if s.finished is None)
-        return finished + drafts + self._journal.num_bytes
+        return finished + self._journal.index.num_bytes
 
     def run(self, ready: deque[int], *, end_s: float | None = None) -> bool:
         """Write episodes to shards.
@@ -162,6 +158,7 @@ class Compactor:
 
     def _add(self, uid: int) -> bool:
         """Write an episode; whether that finished a shard."""
+        self._files.alive()
         with self._failures():
             found = self._journal.index[uid]
             name = f"demo_{self._next_demo}"
@@ -222,7 +219,7 @@ class Compactor:
                 str(path.relative_to(self._folder.path)),
                 shard.family,
                 shard.draft.stat().st_size,
-                file_checksum(shard.draft),
+                file_checksum(shard.draft, alive=self._files.alive),
                 tuple(shard.episodes),
             )
             self._files.sync_file(shard.draft)
@@ -281,17 +278,11 @@ def _version(path: Path | None) -> _Version:
     return None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def episode_bytes(episode: Episode) -> int:
-    """The most that an episode takes in a file, with all that describes it [byte]."""
-    described = len(episode.arrays) * (_BYTES_AN_ARRAY + _BYTES_A_CHUNK * episode.num_steps)
-    attributes = len(json.dumps(dict(episode.attributes)))
-    return sum(a.nbytes for a in episode.arrays.values()) + described + 4 * attributes + _SLACK
-
-
-def file_checksum(path: Path) -> int:
-    """CRC-32 of a file's content."""
+def file_checksum(path: Path, *, alive: Callable[[], None] = lambda: None) -> int:
+    """CRC-32 of a file's content; ``alive`` is called again and again meanwhile."""
     checksum = 0
     with path.open("rb", buffering=0) as file:
         while part := file.read(_READ_BYTES):
             checksum = zlib.crc32(part, checksum)
+            alive()
     return checksum

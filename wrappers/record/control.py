@@ -37,6 +37,8 @@ class Counters:
     discarded: int = 0
     cut: int = 0
     heartbeat_ns: int = 0
+    complete: int = 0
+    """Whether everything is in its place, and nothing is left to be done."""
 
 
 _NAMES = tuple(field.name for field in fields(Counters))

@@ -9,12 +9,11 @@ from typing import Any
 
 from holdstep.errors import DatasetError, RecordingError
 from holdstep.wrappers.record.compaction import file_checksum
+from holdstep.wrappers.record.episode_journal import journal_of, waiting_names
 from holdstep.wrappers.record.folder import RecordingFolder, read_schema
 from holdstep.wrappers.record.manifest import Manifest, Shard
+from holdstep.wrappers.record.ranks import RANK_FOLDERS
 from holdstep.wrappers.record.scan import scan
-
-_RANKS = "rank-*"
-"""Folders of the processes of a distributed run, each one a recording."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,12 @@ class DatasetFiles:
                 uid not in done and episode.end is not None and episode.is_whole
                 for uid, episode in found.items()
             )
-        if not waiting:
-            return None
-        where = ", ".join(str(recording.path) for recording in self.recordings)
-        return (
-            f"{waiting} finished episodes are in the journal of {where} only, and can't be read "
-            f"yet. If nobody is recording there, run `holdstep dataset repair` on it."
-        )
+        if waiting:
+            return _waiting(waiting, *(recording.path for recording in self.recordings))
+        for file in self.files:
+            if file not in self.shards and (names := waiting_names(file)):
+                return _waiting(len(names), file)
+        return None
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the folders themselves.
@@ -110,6 +108,10 @@ def find_files(path: Path) -> DatasetFiles:
     if path.is_file():
         return DatasetFiles((path,), recordings=recordings)
     if not path.exists() and not recordings:
+        if journal_of(path).is_dir():
+            raise FileNotFoundError(
+                f"There is no dataset at {path} yet: {_waiting(len(waiting_names(path)), path)}"
+            )
         raise FileNotFoundError(f"There is no dataset at {path}.")
     if not recordings:
         raise DatasetError(
@@ -133,10 +135,18 @@ def _recordings(path: Path) -> Iterator[RecordingFolder]:
     if own.schema.is_file():
         yield own
     if path.is_dir():
-        for rank in sorted(path.glob(_RANKS)):
+        for rank in sorted(path.glob(RANK_FOLDERS)):
             recording = RecordingFolder(rank)
             if recording.schema.is_file():
                 yield recording
+
+
+def _waiting(num_episodes: int, *paths: Path) -> str:
+    where = ", ".join(map(str, paths))
+    return (
+        f"{num_episodes} finished episodes are in the journal of {where} only, and can't be read "
+        "yet. If nobody is recording there, run `holdstep dataset repair` on it."
+    )
 
 
 def _inside(recording: RecordingFolder, shard: Shard) -> Path:

@@ -25,6 +25,7 @@ class EpisodeFile:
         path: the file, which may exist: its episodes stay, as do those that an earlier run has left
             in the journal beside it.
         quaternion: in which order the episodes have theirs.
+        env_name: of the env they are recorded from; None where it is not known.
         durability: what :attr:`num_acknowledged` means, see
             :class:`~holdstep.wrappers.record.AsyncHDF5DatasetFileHandler`.
         max_queued_bytes: the most that episodes may hold which are not in the journal yet [byte].
@@ -35,7 +36,8 @@ class EpisodeFile:
 
     Raises:
         RecordingError: somebody else records to it, or something can't be written.
-        DatasetError: it exists and is no such file, or has quaternions in the other order.
+        DatasetError: it exists and is no such file, or has episodes of another env, or quaternions
+            in the other order.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class EpisodeFile:
         path: Path,
         *,
         quaternion: Quaternion,
+        env_name: str | None = None,
         durability: Durability = "disk",
         max_queued_bytes: int = 1 << 28,
     ) -> None:
@@ -51,6 +54,7 @@ class EpisodeFile:
         try:
             self._journal = EpisodeJournal(path)
             _check_quaternions(self._journal, quaternion)
+            _check_env_name(self._journal, env_name)
         except BaseException:
             self._lock.release()
             raise
@@ -61,6 +65,8 @@ class EpisodeFile:
         self._worker = Worker(f"recorder of {path}", max_bytes=max_queued_bytes)
         if quaternion == "wxyz":  # the other order goes without saying
             self.add_env_args({"quaternion": quaternion})
+        if env_name:
+            self.add_env_args({"env_name": env_name})
 
     @property
     def names(self) -> list[str]:
@@ -68,7 +74,12 @@ class EpisodeFile:
         return sorted(self._names)
 
     def add_env_args(self, env_args: Mapping[str, Any]) -> None:
-        """Note things about the env, plain JSON values."""
+        """Note things about the env, plain JSON values.
+
+        Raises:
+            DatasetError: they name another env than the one that earlier runs recorded.
+        """
+        _check_env_name(self._journal, env_args.get("env_name"))
         if env_args.items() <= self.env_args.items():
             return
         self.env_args.update(env_args)
@@ -177,6 +188,15 @@ def finish_file(file_path: str, *, compression: str = "none") -> int:
 
 def _locked(path: Path) -> FolderLock:
     return FolderLock(path.with_name(f"{path.name}.lock"))
+
+
+def _check_env_name(journal: EpisodeJournal, here: str | None) -> None:
+    there = journal.env_args.get("env_name")
+    if journal.names and here and there and here != there:
+        raise DatasetError(
+            f"{journal.target} holds episodes of {there!r}; those of {here!r} can't be added to "
+            "it. Record to another file."
+        )
 
 
 def _check_quaternions(journal: EpisodeJournal, here: Quaternion) -> None:

@@ -67,7 +67,7 @@ class EpisodeJournal:
         self.names: set[str] = set()
         self.env_args: dict[str, Any] = {}
         self._files = files or Files()
-        self._folder = target.with_name(target.name + _SUFFIX)
+        self._folder = journal_of(target)
         self._descriptor: int | None = None
         if target.exists():
             with open_shard(target) as file:
@@ -132,6 +132,7 @@ class EpisodeJournal:
                     self._all_episodes(old),
                     env_args=self.env_args,
                     compression=compression,
+                    files=self._files,
                 )
             self._files.sync_file(draft)
             self._files.rename(draft, self.target)
@@ -207,6 +208,27 @@ class EpisodeJournal:
                     if not is_intact(fields, [payload]):
                         break
                     yield memoryview(payload)
+
+
+def journal_of(target: Path) -> Path:
+    """The folder that lies beside an HDF5 file while there are episodes that are not in it yet."""
+    return target.with_name(target.name + _SUFFIX)
+
+
+def waiting_names(target: Path) -> set[str]:
+    """The names of the episodes that are in the journal of an HDF5 file only.
+
+    Raises:
+        DatasetError: the file exists, and is none in the layout of Isaac Lab.
+        RecordingError: the journal can't be read.
+    """
+    if not journal_of(target).is_dir():
+        return set()
+    names = EpisodeJournal(target).names
+    if target.exists():
+        with open_shard(target) as file:
+            names -= set(episode_names(file))
+    return names
 
 
 def _bytes_of(array: np.ndarray[Any, Any]) -> memoryview:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ Buffer = Any
 
 MAX_BUFFERS = 512
 """The most buffers that go into one system call; Linux allows 1024."""
+
+_COPY_BYTES = 1 << 22
 
 _ADVICE = {
     errno.ENOSPC: "The disk is full: free some space, then record on in the same folder.",
@@ -36,7 +37,14 @@ class Files:
     Nothing else in the recorder writes, syncs, renames or deletes, except HDF5 into files that have
     no final name yet. So a test that replaces this object can fail, tear or lose every single
     operation.
+
+    Args:
+        alive: called again and again while something takes long, so that whoever waits for it knows
+            that it goes on.
     """
+
+    def __init__(self, alive: Callable[[], None] = lambda: None) -> None:
+        self.alive = alive
 
     def make_folder(self, path: Path) -> None:
         """Make a folder and those above it; existing ones are left as they are."""
@@ -82,7 +90,10 @@ class Files:
 
     def copy(self, source: Path, target: Path) -> None:
         """Make a new file of the same content."""
-        shutil.copyfile(source, target)
+        with source.open("rb") as old, target.open("wb") as new:
+            while part := old.read(_COPY_BYTES):
+                new.write(part)
+                self.alive()
 
     def reserve(self, path: Path, num_bytes: int) -> None:
         """Make a file at least so large, so that whoever writes into it finds room.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 FORMAT = "holdstep recording"
 FORMAT_VERSION = 1
 SINGLE_FILE_SUFFIXES = (".hdf5", ".h5")
+
+RUN_ATTRIBUTES = frozenset({"task", "versions", "env_args"})
+"""What a recording notes by itself about the run that began it; the others are the user's."""
 
 _OWN_NAMES = {"dataset.json", "manifest.json", "journal", "shards", "lock", "damaged"}
 
@@ -85,12 +89,12 @@ class RecordingFolder:
             if folder.is_dir():
                 yield from sorted(folder.glob("*.tmp"))
 
-    def make(self, files: Files) -> None:
-        """Make the folders that are missing.
+    def check_free(self) -> None:
+        """Make sure that there is a recording, or nothing yet.
 
         Raises:
             RecordingError: something else is there already.
-            OSError: they can't be made.
+            OSError: it can't be looked at.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RecordingError(
@@ -105,6 +109,15 @@ class RecordingFolder:
                     f"{self.path} holds something else than a recording: {sorted(others)[:5]}. "
                     "Choose a folder that is empty or does not exist yet."
                 )
+
+    def make(self, files: Files) -> None:
+        """Make the folders that are missing.
+
+        Raises:
+            RecordingError: something else is there already.
+            OSError: they can't be made.
+        """
+        self.check_free()
         for folder in (self.path, self.journal, self.shards):
             if not folder.exists():
                 files.make_folder(folder)
@@ -173,9 +186,23 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str
     splits = [content["success_filter"] == "split" for content in (old, new)]
     if splits[0] != splits[1]:
         yield f"success_filter is {old['success_filter']!r} there and {new['success_filter']!r} now"
+    yield from _differing_attributes(old["attributes"], new["attributes"])
     tasks = [_task(content["attributes"]) for content in (old, new)]
     if tasks[0] != tasks[1]:
         yield f"the env is {tasks[0]!r} there and {tasks[1]!r} now"
+
+
+def _differing_attributes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """Of the user's attributes; one that is not given again stands for the new episodes, too."""
+    for name in sorted(new.keys() - RUN_ATTRIBUTES):
+        value = json.loads(json.dumps(new[name]))  # as it would be read back
+        if name not in old:
+            yield f"the attribute {name!r} is only in the new one"
+        elif old[name] != value:
+            yield (
+                f"the attribute {name!r} is {old[name]!r} there and {value!r} now; what differs "
+                "between episodes is an attribute of each, by RecordEpisodes.annotate"
+            )
 
 
 def _described(column: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ import torch
 
 from holdstep.errors import ConfigError, RecordingError
 from holdstep.wrappers.base import VectorWrapper, find_wrapper
-from holdstep.wrappers.record.ranks import Rank, merge_manifests
+from holdstep.wrappers.record.opening import next_uid
+from holdstep.wrappers.record.ranks import Rank, listing
 from holdstep.wrappers.record.recorder import RecordEpisodes
 from holdstep.wrappers.record.stats import RecordingStats
 from holdstep.wrappers.suspend import SuspendOnWait
@@ -110,31 +111,32 @@ def generate(
     folder, wanted = rank.folder(path), rank.share(path, num_demonstrations)
     if wanted == 0:
         return Generated()
+    # Seeds depend on all attempts so far, lest a run that kept nothing be made again.
+    num_begun = next_uid(folder)
     recorder = RecordEpisodes(
         env, folder, success_filter="succeeded", max_episodes=wanted, **recording
     )
     records: tuple[EpisodeRecord[tuple[T, bool]], ...] = ()
     num_steps = 0
-    try:
-        recorder.reset(seed=rank.seed(seed))
-        recorder.flush()
-        num_before = recorder.stats().num_episodes
-        if num_before < wanted:
-            result = run_attempts(
-                recorder,
-                coroutine_fn,
-                wanted - num_before,
-                succeeded=succeeded,
-                seed=rank.seed(seed, num_before),
-                max_attempts=max_attempts,
-                progress=progress,
-                timeout_s=timeout_s,
-            )
-            records, num_steps = result.episodes, result.num_steps
-    finally:
-        recorder.close_extras()  # not close(), which would close the caller's env
-        if folder != path:
-            merge_manifests(path)
+    with listing(folder, path):
+        try:
+            recorder.reset(seed=rank.seed(seed))
+            recorder.flush()
+            num_before = recorder.stats().num_episodes
+            if num_before < wanted:
+                result = run_attempts(
+                    recorder,
+                    coroutine_fn,
+                    wanted - num_before,
+                    succeeded=succeeded,
+                    seed=rank.seed(seed, num_begun),
+                    max_attempts=max_attempts,
+                    progress=progress,
+                    timeout_s=timeout_s,
+                )
+                records, num_steps = result.episodes, result.num_steps
+        finally:
+            recorder.close_extras()  # not close(), which would close the caller's env
     stats = recorder.stats()
     return Generated(
         num_demonstrations=stats.num_episodes,

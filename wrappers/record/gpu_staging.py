@@ -42,8 +42,18 @@ class GpuStaging:
 
     def __init__(self, ring: BlockRing, device: torch.device) -> None:
         self._device = device
-        shape = ring.shape
         self._pinned = _Pinned(ring)
+        try:
+            self._allocate(ring)
+        except BaseException:  # no room on the GPU, say
+            self._pinned.release()
+            raise
+        self._under_way: deque[Any] = deque()
+        self._filling = -1
+        self.num_bytes = _NUM_BLOCKS * ring.shape.num_slots * ring.shape.slot_bytes
+
+    def _allocate(self, ring: BlockRing) -> None:
+        device, shape = self._device, ring.shape
         self._host = [planes_of(ring[index]) for index in range(ring.num_blocks)]
         with torch.inference_mode(False), torch.cuda.device(device):
             self._planes = [
@@ -54,9 +64,6 @@ class GpuStaging:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             # Of the copy out of each block, and of those into the ring that have not arrived.
             self._copied: list[Any] = [torch.cuda.Event() for _ in range(_NUM_BLOCKS)]  # type: ignore[no-untyped-call]
-        self._under_way: deque[Any] = deque()
-        self._filling = -1
-        self.num_bytes = _NUM_BLOCKS * shape.num_slots * shape.slot_bytes
 
     def open(self, index: int) -> Sequence[Slot]:
         """The next block of GPU memory, as soon as the GPU has copied what was in it."""

@@ -89,17 +89,19 @@ class AsyncHDF5DatasetFileHandler:
 
         Raises:
             RecordingError: somebody else records to it, or something can't be written.
-            DatasetError: it exists and is no such file, or has quaternions in the other order.
+            DatasetError: it exists and is no such file, or has episodes of another env, or
+                quaternions in the other order.
         """
         self._check_unused()
         self._file = EpisodeFile(
             Path(file_path if file_path.endswith(".hdf5") else f"{file_path}.hdf5"),
             quaternion=_quaternion(),
+            env_name=env_name,
             durability=self.durability,
             max_queued_bytes=self.max_queued_bytes,
         )
         atexit.register(_close, weakref.ref(self))
-        self.add_env_args({"env_name": env_name or "", "type": 2})
+        self.add_env_args({"type": 2})
 
     def open(self, file_path: str, mode: str = "r") -> None:
         """Open a file for reading, as Isaac Lab's handler does.
@@ -118,12 +120,21 @@ class AsyncHDF5DatasetFileHandler:
         self._reader = reader
 
     def add_env_args(self, env_args: Mapping[str, Any]) -> None:
-        """Note things about the env, plain JSON values."""
+        """Note things about the env, plain JSON values.
+
+        Raises:
+            DatasetError: they name another env than that of the episodes which are there.
+        """
         self._writing().add_env_args(env_args)
 
     def set_env_name(self, env_name: str) -> None:
-        """Set the env's name."""
-        self.add_env_args({"env_name": env_name})
+        """Set the env's name; an empty one says nothing.
+
+        Raises:
+            DatasetError: it is another one than that of the episodes which are there.
+        """
+        if env_name:
+            self.add_env_args({"env_name": env_name})
 
     def get_env_name(self) -> str | None:
         """The env's name."""

@@ -20,13 +20,16 @@ class FolderLock:
 
     Args:
         path: of the file that is locked.
+        waits: until nobody else holds it.
 
     Raises:
-        RecordingError: somebody else holds it; or the file can't be made or locked.
+        RecordingError: somebody else holds it, and this does not wait; or the file can't be made or
+            locked.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, waits: bool = False) -> None:
         self._path = path
+        self._operation = fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB
         with recording_errors(f"open {path}"):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -38,7 +41,7 @@ class FolderLock:
     def _take(self) -> None:
         with recording_errors(f"lock {self._path}"):
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._descriptor, self._operation)
             except OSError as error:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise
@@ -54,7 +57,10 @@ class FolderLock:
     def _holder(self) -> str:
         with contextlib.suppress(OSError, ValueError):
             pid = int(os.pread(self._descriptor, 32, 0))
-            return "this very process" if pid == os.getpid() else f"process {pid}"
+            parent = _parent_of(pid)
+            if os.getpid() in (pid, parent):
+                return "this very process"
+            return f"process {pid}" + (f", which process {parent} started" if parent else "")
         return "another process"
 
     def check(self) -> None:
@@ -71,3 +77,11 @@ class FolderLock:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+
+
+def _parent_of(pid: int) -> int | None:
+    """Who started a process: a user knows the script that records better than its writer."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(status.rpartition(")")[2].split()[1])
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from holdstep.wrappers.record.files import Files
 
 FORMAT_VERSION = 1
+_SHARD_FILE = re.compile(r"(rank-\d+/)?shards/(?!\.{1,2}\Z)[^/\0]+")
 
 
 @dataclass(frozen=True)
@@ -161,5 +163,8 @@ def demo_number(name: str) -> int:
 
 
 def _shard(content: Mapping[str, Any]) -> Shard:
+    # A repair moves what is listed: a list that came from elsewhere must not name others' files.
+    if not _SHARD_FILE.fullmatch(content["file"]):
+        raise ValueError(f"{content['file']!r} is no file in its folder `shards`")
     episodes = tuple(ShardEpisode(**episode) for episode in content["episodes"])
     return Shard(**{**content, "episodes": episodes})

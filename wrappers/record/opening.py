@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdstep.errors import ConfigError, DatasetError, RecordingError
+from holdstep.wrappers.record.files import recording_errors
 from holdstep.wrappers.record.folder import RecordingFolder, check_same_schema, read_schema
 from holdstep.wrappers.record.formats.hdf5 import list_episodes, open_shard
 from holdstep.wrappers.record.lock import FolderLock
@@ -18,6 +19,8 @@ from holdstep.wrappers.record.scan import Scan, scan, segment_numbers
 from holdstep.wrappers.record.single_file import Existing, publish, read_existing
 
 if TYPE_CHECKING:
+    import os
+
     from holdstep.wrappers.record.files import Files
 
 
@@ -59,6 +62,25 @@ class OpenRecording:
     dropped: tuple[int, ...]
     existing: Existing
     recovery: Recovery
+
+
+def next_uid(path: str | os.PathLike[str]) -> int:
+    """The number that the next episode of a recording would get; 0 where there is none yet.
+
+    It grows with each episode that begins, also with those that are not kept.
+
+    Raises:
+        RecordingError: its list is damaged.
+        DatasetError: the file that is to be added to is no file of episodes.
+    """
+    folder = RecordingFolder.of(path)
+    with recording_errors(f"read {folder.path}"):
+        in_files = read_existing(folder).next_uid if folder.target is not None else 0
+        in_journal = scan(folder.journal).next_uid if folder.journal.is_dir() else 0
+    try:
+        return max(in_files, in_journal, Manifest.read(folder.manifest).next_uid)
+    except FileNotFoundError:
+        return max(in_files, in_journal)
 
 
 def open_recording(
@@ -109,7 +131,7 @@ def _open(
         publish(folder, manifest, files)
         existing = read_existing(folder)
         _check_same_env(folder.target, existing.env_name, schema)
-    found = scan(folder.journal)
+    found = scan(folder.journal, alive=files.alive)
     damage = list(found.damage)
     if manifest.journal_from is not None and not found.segments:
         damage.append(f"{folder.journal} is empty, and was not")

@@ -12,12 +12,14 @@ from typing import Any, Literal, get_args
 
 from holdstep.errors import ConfigError, RecordingError
 from holdstep.wrappers.record.block_queue import OnFull
+from holdstep.wrappers.record.families import SuccessFilter
+from holdstep.wrappers.record.files import recording_errors
+from holdstep.wrappers.record.folder import RecordingFolder
+from holdstep.wrappers.record.formats.hdf5 import Compression
 from holdstep.wrappers.record.keys import checked_keys
 from holdstep.wrappers.record.quota import Partial, SuccessWhen
+from holdstep.wrappers.record.store import Durability
 
-Durability = Literal["memory", "os", "disk"]
-Compression = Literal["none", "lz4", "zstd", "gzip"]
-SuccessFilter = Literal["all", "succeeded", "failed", "split"]
 WriterKind = Literal["process", "thread"]
 
 _CHOICES = {
@@ -102,7 +104,7 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     """The path of a dataset, whose folder exists from now on and can be written to.
 
     Raises:
-        RecordingError: it can't.
+        RecordingError: it can't, or something else lies there.
     """
     checked = Path(path).absolute()
     try:
@@ -112,4 +114,6 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     where = checked if checked.is_dir() else checked.parent
     if not os.access(where, os.W_OK | os.X_OK):
         raise RecordingError(f"Can't record to {checked}: {where} can't be written to.")
+    with recording_errors(f"look into {checked}"):
+        RecordingFolder.of(checked).check_free()
     return checked

@@ -103,8 +103,9 @@ def make_parts(
         num_succeeded=sum(success is True for success in before),
         first_uid=journal.next_uid,
     )
-    ended = [(e.end, uid, e) for uid, e in journal.index.items() if e.end is not None]
-    for _, uid, episode in sorted(ended, key=lambda item: item[:2]):
+    ended = [(uid, e) for uid, e in journal.index.items() if e.end is not None]
+    # By number, as the rows recorded them: where their ends lie, a rewritten segment may change.
+    for uid, episode in sorted(ended, key=lambda item: item[0]):
         finished.recover(uid, episode.row, episode.success)
     if not adopt:
         finished.release()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from holdstep.errors import ConfigError
+from holdstep.errors import ConfigError, RecordingError
 from holdstep.wrappers.record.files import Files, recording_errors
 from holdstep.wrappers.record.folder import RecordingFolder
+from holdstep.wrappers.record.lock import FolderLock
 from holdstep.wrappers.record.manifest import Manifest, Shard
 
+RANK_FOLDERS = "rank-*"
+"""Pattern of the processes' folders in that of the dataset; each one is a recording."""
+
 _FOLDER = "rank-{:05d}"
-_PATTERN = "rank-*"
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Rank:
         Raises:
             ConfigError: the dataset was recorded by a single process, or is one file.
         """
-        ranks = path.is_dir() and any(path.glob(_PATTERN))
+        ranks = path.is_dir() and any(path.glob(RANK_FOLDERS))
         if self.world_size == 1 and not ranks:
             return path
         if path.suffix in (".hdf5", ".h5"):
@@ -93,7 +98,9 @@ class Rank:
             path: of the dataset.
             num_episodes: in the whole dataset.
         """
-        others = (folder for folder in path.glob(_PATTERN) if _number(folder) >= self.world_size)
+        others = (
+            folder for folder in path.glob(RANK_FOLDERS) if _number(folder) >= self.world_size
+        )
         there = sum(sum(1 for _ in _manifest(folder).episodes()) for folder in others)
         whole, rest = divmod(max(0, num_episodes - there), self.world_size)
         return whole + (self.number < rest)
@@ -115,8 +122,8 @@ class Rank:
 def merge_manifests(path: Path, *, files: Files | None = None) -> Manifest:
     """List the finished files of all ranks in ``<path>/manifest.json``.
 
-    Every rank does so at its end, so the last one to end lists everything. Tools of holdstep look
-    into the ranks' folders themselves.
+    Every rank does so at its end, one at a time, so the last one to end lists everything. Tools of
+    holdstep look into the ranks' folders themselves.
 
     Args:
         path: of the dataset.
@@ -125,16 +132,48 @@ def merge_manifests(path: Path, *, files: Files | None = None) -> Manifest:
     Raises:
         RecordingError: a list is damaged, or the new one can't be written.
     """
-    shards: list[Shard] = []
-    for folder in sorted(path.glob(_PATTERN)):
-        shards += [
-            dataclasses.replace(shard, file=f"{folder.name}/{shard.file}")
-            for shard in _manifest(folder).shards
-        ]
-    merged = Manifest(tuple(shards))
-    with recording_errors(f"write {path / 'manifest.json'}"):
-        merged.write(path / "manifest.json", files or Files())
-    return merged
+    merged = RecordingFolder(path)
+    # Without the lock, a rank could put an older list over that of the last one, too.
+    lock = FolderLock(merged.lock, waits=True)
+    try:
+        manifest = Manifest(tuple(_shards_of_ranks(path)))
+        with recording_errors(f"write {merged.manifest}"):
+            manifest.write(merged.manifest, files or Files())
+    finally:
+        lock.release()
+    return manifest
+
+
+@contextlib.contextmanager
+def listing(rank_folder: Path, path: Path) -> Iterator[None]:
+    """Merge the manifests at the end of the block, where the dataset is one of ranks.
+
+    The list is a convenience, and what the block recorded is safe without it: if it can't be
+    written, this warns.
+
+    Args:
+        rank_folder: that this process records into.
+        path: of the dataset.
+    """
+    try:
+        yield
+    finally:
+        if rank_folder != path and path.is_dir():
+            try:
+                merge_manifests(path)
+            except RecordingError as error:
+                warnings.warn(
+                    f"The episodes of {rank_folder} are safe, but {path / 'manifest.json'} does "
+                    f"not list them: {error}",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+
+
+def _shards_of_ranks(path: Path) -> Iterator[Shard]:
+    for folder in sorted(path.glob(RANK_FOLDERS)):
+        for shard in _manifest(folder).shards:
+            yield dataclasses.replace(shard, file=f"{folder.name}/{shard.file}")
 
 
 def _number(folder: Path) -> int:

@@ -17,6 +17,7 @@ from holdstep.wrappers.base import VectorWrapper
 from holdstep.wrappers.order import Stage
 from holdstep.wrappers.record.about import about
 from holdstep.wrappers.record.first_values import FirstValues
+from holdstep.wrappers.record.formats.hdf5 import LAYOUT_ATTRIBUTES
 from holdstep.wrappers.record.keys import layout_of, needs_info, needs_states
 from holdstep.wrappers.record.options import RecordOptions, check_json, checked_path
 from holdstep.wrappers.record.recording import Recording
@@ -29,13 +30,11 @@ if TYPE_CHECKING:
     from holdstep.envs.contract import Info, Obs, StepResult, TorchVectorEnv
     from holdstep.envs.env_ids import EnvIds
     from holdstep.wrappers.record.block_queue import OnFull
-    from holdstep.wrappers.record.options import (
-        Compression,
-        Durability,
-        SuccessFilter,
-        WriterKind,
-    )
+    from holdstep.wrappers.record.families import SuccessFilter
+    from holdstep.wrappers.record.formats.hdf5 import Compression
+    from holdstep.wrappers.record.options import WriterKind
     from holdstep.wrappers.record.quota import Partial, SuccessWhen
+    from holdstep.wrappers.record.store import Durability
 
 
 class RecordEpisodes(VectorWrapper):
@@ -66,7 +65,7 @@ class RecordEpisodes(VectorWrapper):
 
     Autoreset: the env's. Order: around :class:`~holdstep.wrappers.SuspendOnWait`, inside of
     whatever drives the env. If rows are put into other states behind this wrapper's back
-    (``restore``, ``fork``, ``set_scene_state``), tell it: :meth:`cut`. Waits for no GPU in a step.
+    (``restore``, ``fork``), tell it: :meth:`cut`. Waits for no GPU in a step.
     Used from one thread.
 
     Args:
@@ -219,11 +218,25 @@ class RecordEpisodes(VectorWrapper):
         self._record(actions, result)
         return result
 
+    def set_scene_state(
+        self, state: Mapping[str, torch.Tensor], env_ids: torch.Tensor | Sequence[int] | None = None
+    ) -> Obs:
+        """Put rows into states that :meth:`scene_state` told; cuts their episodes.
+
+        Raises:
+            RecordingError: the recording has failed; no row was moved.
+        """
+        if self._recording is not None:
+            self._recording.before_reset()
+        obs = self.env.set_scene_state(state, env_ids)
+        self._observed_first(obs, self._mask(env_ids), None)
+        return obs
+
     def cut(self, env_ids: EnvIds, obs: Obs) -> None:
         """Rows were put into other states: their episodes end here, and new ones begin.
 
-        They end as ``"reset"``. For what ``SuspendOnWait.restore`` and ``fork`` do, and an
-        adapter's ``set_scene_state``; :meth:`reset` needs no such call.
+        They end as ``"reset"``. For what ``SuspendOnWait.restore`` and ``fork`` do; :meth:`reset`
+        and :meth:`set_scene_state` need no such call.
 
         Args:
             env_ids: the rows.
@@ -373,7 +386,7 @@ class RecordEpisodes(VectorWrapper):
             raise ClosedEnvError("The env is closed. Make a new one.")
 
 
-_RESERVED = frozenset({"env_id", "episode_id", "seed", "uid", "num_samples", "success", "ended"})
+_RESERVED = LAYOUT_ATTRIBUTES | {"env_id", "episode_id", "seed", "uid"}
 
 
 def _close_at_exit(recording: Recording, pid: int) -> None:

@@ -79,7 +79,12 @@ class Recording:
             timeout_s=options.writer_timeout_s,
             clock=clock,
         )
-        staging = _staging(self._queue.ring, env.device)
+        try:
+            staging = _staging(self._queue.ring, env.device)
+        except BaseException:
+            self._queue.begin_close()
+            self._queue.close()
+            raise
         self._filler = BlockFiller(self._queue, staging, max_age_s=options.max_age_s, clock=clock)
         names = [column.name for column in layout]
         self._has_obs = any(name.startswith("obs/") for name in names)
@@ -178,6 +183,7 @@ class Recording:
         Raises:
             RecordingError: the writer fails; what was not acknowledged is lost.
         """
+        self._queue.begin_close()
         try:
             self._send_all()
         finally:

@@ -13,7 +13,7 @@ journal was durable when it was written.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,20 +103,25 @@ def read_segment_header(path: Path) -> tuple[dict[str, Any], int] | None:
     return split_json(memoryview(payload))[0], header.num_bytes
 
 
-def scan(folder: Path) -> Scan:
+def scan(folder: Path, *, alive: Callable[[], None] = lambda: None) -> Scan:
     """Read a journal.
 
     Memory: one segment at a time, and what the index takes.
 
+    Args:
+        folder: of the segments.
+        alive: called for each.
+
     Raises:
         OSError: a segment can't be read.
     """
-    return _Scanner(folder).run()
+    return _Scanner(folder, alive).run()
 
 
 class _Scanner:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, alive: Callable[[], None]) -> None:
         self._folder = folder
+        self._alive = alive
         self._found = Scan()
         self._headers: dict[int, Mapping[str, Any]] = {}
         self._header_bytes: dict[int, int] = {}
@@ -133,6 +138,7 @@ class _Scanner:
             self._read_header(number)
         found.void = sorted(set(found.void))  # each header repeats what those before it say
         for number in numbers:
+            self._alive()
             self._read_segment(number)
         if numbers:
             found.next_segment = numbers[-1] + 1

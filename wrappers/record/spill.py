@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdstep.wrappers.record.files import recording_errors
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
 
@@ -21,18 +24,20 @@ class SpillFile:
     writer has caught up with all of it.
 
     Args:
-        folder: on whose disk it lies.
+        folder: of the recording, on whose disk it lies; made if it does not exist.
         shape: of the blocks.
 
     Attributes:
         fd: its descriptor, for the writer.
 
     Raises:
-        OSError: it can't be made there.
+        RecordingError: it can't be made there.
     """
 
-    def __init__(self, folder: str | Path, shape: BlockShape) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- closed by close()
+    def __init__(self, folder: Path, shape: BlockShape) -> None:
+        with recording_errors(f"make a file for spilled steps in {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- closed by close()
         self.fd = self._file.fileno()
         self._shape = shape
         self._end = 0

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from holdstep.wrappers.record.episode import Ended
+from holdstep.wrappers.record.records import Bytes, Words
 from holdstep.wrappers.record.ring import (
     ACTIVE,
     REPORTED,
@@ -19,7 +20,6 @@ from holdstep.wrappers.record.ring import (
     SlotKind,
 )
 from holdstep.wrappers.record.row_states import NO_EPISODE, UNKNOWN, RowStates, Status
-from holdstep.wrappers.record.splitting import Bytes, Words
 
 if TYPE_CHECKING:
     from holdstep.wrappers.record.columns import RowLayout
@@ -58,7 +58,9 @@ class RowSplitter:
         self._quota = quota
         self.rows = rows
         self._obs_words, self._obs_bytes = layout.observation_words, layout.observation_bytes
-        self._ended: list[_Ended] = []  # in the last step; empty between blocks
+        # Rows whose episode ended in the last step, with None for one that was not recorded. Empty
+        # between blocks.
+        self._ended: dict[int, _Ended | None] = {}
         self._seed: int | None = None  # of the FIRST slot that comes next in the block
 
     def split(self, block: Slots, kinds: Sequence[int], events: Sequence[Event]) -> None:
@@ -157,13 +159,13 @@ class RowSplitter:
             self._append(row, slot + 1)
             if self.rows.status[row] == Status.OPEN:
                 knows = final_slot is not None and self._flags[final_slot, ACTIVE, row]
-                self._ended.append(
-                    self._take(
-                        row,
-                        ended="terminated" if flags[TERMINATED, row] else "truncated",
-                        final=self._observation(final_slot, row) if knows else None,
-                    )
+                self._ended[row] = self._take(
+                    row,
+                    ended="terminated" if flags[TERMINATED, row] else "truncated",
+                    final=self._observation(final_slot, row) if knows else None,
                 )
+            else:
+                self._ended[row] = None
             self._begin(row, slot)
 
     def _cut_and_begin(self, slot: int, chosen: npt.NDArray[np.int64]) -> None:
@@ -224,9 +226,10 @@ class RowSplitter:
         return words, bytes_
 
     def _finish_ended(self) -> None:
-        ended, self._ended = self._ended, []
-        for episode in ended:
-            self._finish(episode)
+        ended, self._ended = self._ended, {}
+        for episode in ended.values():
+            if episode is not None:
+                self._finish(episode)
 
     def _finish(self, episode: _Ended) -> None:
         rows = self.rows
@@ -278,32 +281,33 @@ class RowSplitter:
         if event.do == "hole":
             self._tear(slot)
             return
-        just_ended = {episode.row: episode for episode in self._ended}
         for row in event.rows:
-            episode = just_ended.get(row)
-            if event.do == "mark":
-                self._mark(row, episode, event.values["success"])
-            elif event.do == "annotate":
-                self._annotate(row, episode, event.values)
-            elif episode is not None:
-                self._store.discard(episode.uid)
-                self._ended.remove(episode)
-                self.rows.num_discarded += 1
-            elif event.do == "discard":
-                self._discard(row, slot)
-            else:
+            ended = self._ended.get(row)
+            if ended is not None:
+                self._apply_to_ended(ended, event)
+            elif event.do == "discard_last":
                 self._discard_last(row)
+            elif row in self._ended:
+                continue  # it is about an episode that was not recorded
+            elif event.do == "mark":
+                self.rows.mark(row, event.values["success"])
+            elif event.do == "annotate":
+                self._annotate(row, event.values)
+            else:
+                self._discard(row, slot)
 
-    def _mark(self, row: int, episode: _Ended | None, success: bool | None) -> None:
-        if episode is not None:
-            episode.success = success
+    def _apply_to_ended(self, episode: _Ended, event: Event) -> None:
+        if event.do == "mark":
+            episode.success = event.values["success"]
+        elif event.do == "annotate":
+            episode.attributes = episode.attributes | event.values
         else:
-            self.rows.mark(row, success)
+            self._store.discard(episode.uid)
+            self._ended[episode.row] = None
+            self.rows.num_discarded += 1
 
-    def _annotate(self, row: int, episode: _Ended | None, values: dict[str, Any]) -> None:
-        if episode is not None:
-            episode.attributes = episode.attributes | values
-        elif self.rows.status[row] == Status.OPEN:
+    def _annotate(self, row: int, values: dict[str, Any]) -> None:
+        if self.rows.status[row] == Status.OPEN:
             self.rows.attributes[row] = self.rows.attributes.get(row, {}) | values
 
     def _discard(self, row: int, slot: int) -> None:
@@ -317,8 +321,10 @@ class RowSplitter:
         rows = self.rows
         uid = int(rows.last_uid[row])
         if uid != NO_EPISODE:
-            self._store.discard(uid)
-            rows.num_recorded -= int(rows.last_kept[row])
+            # One that the filter did not let pass is not in the store, as a new writer finds it.
+            if rows.last_kept[row]:
+                self._store.discard(uid)
+                rows.num_recorded -= 1
             rows.num_discarded += 1
             rows.last_uid[row] = NO_EPISODE
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 if TYPE_CHECKING:
     from holdstep.wrappers.record.episode import Ended
-
-Words = npt.NDArray[np.int32]
-Bytes = npt.NDArray[np.uint8]
+    from holdstep.wrappers.record.records import Bytes, Words
 
 
 class Slots(Protocol):

@@ -113,6 +113,7 @@ class EpisodeStore:
         self._durability = durability
         self._success_filter = success_filter
         self._max_bytes = max_bytes
+        self._is_full = False
         self._is_closed = False
         folder = RecordingFolder.of(path)
         with recording_errors(f"open the recording {folder.path}"):
@@ -179,10 +180,14 @@ class EpisodeStore:
 
     @property
     def full(self) -> bool:
-        """Whether the recording has grown by ``max_bytes``, so that no episode may begin."""
-        if self._max_bytes is None:
-            return False
-        return self._compactor.num_bytes - self._num_bytes_before >= self._max_bytes
+        """Whether the recording has grown by ``max_bytes``, so that no episode may begin.
+
+        That does not change any more when a shard turns out smaller than its part of the journal.
+        """
+        if self._max_bytes is not None and not self._is_full:
+            grown = self._compactor.num_bytes - self._num_bytes_before
+            self._is_full = grown >= self._max_bytes
+        return self._is_full
 
     def begin(self, row: int, words: Words, bytes_: Bytes, attributes: Mapping[str, Any]) -> int:
         """An episode begins.

@@ -13,6 +13,7 @@ import numpy as np
 from holdstep.errors import RecordingError
 from holdstep.wrappers.record.checkpoint import NOTHING, Checkpoints
 from holdstep.wrappers.record.control import ControlPage
+from holdstep.wrappers.record.files import Files
 from holdstep.wrappers.record.ring import Block, BlockRing
 from holdstep.wrappers.record.row_states import RowStates
 from holdstep.wrappers.record.split_rows import RowSplitter
@@ -93,7 +94,7 @@ class WriterLoop:
             raise
 
     def _open(self) -> None:
-        self._store = self._config.open_store()
+        self._store = self._config.open_store(Files(self._beat))
         if not self._config.resumes:  # what an earlier run has committed is not of this one
             self._store.commit(position=NOTHING)
             self._control.set(num_before=self._store.num_episodes)
@@ -168,14 +169,18 @@ class WriterLoop:
             self._commit(number)
             self._publish(closed=number)
         self._store.close()
-        self._publish()
+        self._publish(complete=1)
+
+    def _beat(self) -> None:
+        self._control.set(heartbeat_ns=time.monotonic_ns())
 
     def _publish(self, **counters: int) -> None:
         rows, store = self._splitter.rows, self._store
         # Not what this writer counts by itself: it may be the second one.
         self._control.set(
             acknowledged=store.num_episodes - self._num_before,
-            durable=store.num_durable - self._num_before,
+            # Episodes that an earlier run left in the journal become durable first.
+            durable=max(0, store.num_durable - self._num_before),
             num_steps=rows.num_appended,
             num_recorded=rows.num_recorded,
             dropped=rows.num_dropped,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdstep.wrappers.record.columns import RowLayout
 from holdstep.wrappers.record.quota import Quota
 from holdstep.wrappers.record.ring import BlockShape
+
+if TYPE_CHECKING:
+    from holdstep.wrappers.record.files import Files
 
 # Looked up when it is needed, so that tests can put another one in its place.
 STORE = "holdstep.wrappers.record.store:EpisodeStore"
@@ -44,11 +47,13 @@ class WriterConfig:
         """How rows are packed."""
         return RowLayout.from_json(self.columns)
 
-    def open_store(self) -> Any:
+    def open_store(self, files: Files) -> Any:
         """The store; of the episodes that were under way when its last writer died, if it did."""
         module, _, name = self.store.partition(":")
         store_class = getattr(importlib.import_module(module), name)
-        return store_class(self.path, layout=self.layout, adopt=self.resumes, **self.store_options)
+        return store_class(
+            self.path, layout=self.layout, adopt=self.resumes, files=files, **self.store_options
+        )
 
     def to_json(self) -> str:
         """As text."""

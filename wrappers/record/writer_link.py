@@ -28,21 +28,12 @@ class Writer(Protocol):
     ended: bool
     cause: BaseException | None
 
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended because everything was done."""
-        ...
-
     def send(self, message: Message) -> None:
         """Add a message; never waits."""
         ...
 
     def pump(self) -> None:
         """Send what could not be sent before."""
-        ...
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for the writer's end; says whether it has ended."""
         ...
 
     def describe_end(self) -> str:
@@ -101,9 +92,14 @@ class WriterLink:
         self._num_fruitless = 0  # restarts since a message was done
         self._is_reported = False  # that the writer has failed
         self._was_ready = False
+        self._is_closing = False
         self.num_restarts = 0
         self._writer = start(config, shared)
-        self.wait_until(lambda: self._control.get("ready") > 0)
+        try:
+            self.wait_until(lambda: self._control.get("ready") > 0)
+        except BaseException:  # also an interrupt: it must not keep the dataset locked
+            self._writer.abandon()
+            raise
 
     def send(self, message: Message) -> None:
         """Have something done."""
@@ -148,8 +144,8 @@ class WriterLink:
             elif self._clock() - begin_s > self._timeout_s:
                 raise RecordingError(
                     f"The writer of {self._config.path} has shown no sign of life for "
-                    f"{self._timeout_s:g} s: its disk may have stopped answering. Acknowledged "
-                    "episodes are safe. Step again to wait longer, or set writer_timeout_s."
+                    f"{self._timeout_s:g} s: its disk may have stopped answering. "
+                    f"{self._what_is_left('Step again to wait longer, or set writer_timeout_s')}"
                 )
 
     def flush(self, number: int) -> None:
@@ -161,23 +157,27 @@ class WriterLink:
         finally:
             self._open = deque(open_ for open_ in self._open if open_ is not message)
 
+    def begin_close(self) -> None:
+        """From now on nobody who catches an error can go on: a writer that fails is replaced once.
+
+        Its reason may be gone by then, and its successor finds everything that was not done.
+        """
+        self._is_closing = self._is_reported = True
+
     def close(self, number: int) -> None:
-        """Wait until everything is done and the writer has ended.
+        """Wait until everything is done and the writer has ended; after :meth:`begin_close`.
 
         Args:
             number: of the block after the last one.
 
         Raises:
-            RecordingError: it fails, so that what was not acknowledged is lost.
+            RecordingError: it fails, or shows no sign of life, so that what was not acknowledged is
+                lost.
         """
         self.check()
         self.send(Message("close", number))
-        while True:
-            while not self._writer.wait(_POLL_S * 100):
-                self._writer.pump()
-            if self._writer.finished:
-                return
-            self._replace()
+        # Not what the system says of its end: that may be lost, where others wait for children.
+        self.wait_until(lambda: self._writer.ended and self._control.get("complete") > 0)
 
     def abandon(self) -> None:
         """Let the writer go."""
@@ -185,11 +185,16 @@ class WriterLink:
 
     def _replace(self) -> None:
         reason = self._control.error
+        self._was_ready = self._was_ready or self._control.get("ready") > 0
+        if reason and not self._was_ready:
+            raise RecordingError(f"Can't record to {self._config.path}: {reason}") from (
+                self._writer.cause
+            )
         if reason and not self._is_reported:
             self._is_reported = True
             raise RecordingError(
-                f"Recording to {self._config.path} has failed: {reason}. Acknowledged episodes are "
-                "safe, and nothing else is lost yet: remove the reason and go on, or close the env."
+                f"Recording to {self._config.path} has failed: {reason}. "
+                f"{self._what_is_left('Remove the reason and go on, or close the env')}"
             ) from self._writer.cause
         if self._num_fruitless == _MAX_FRUITLESS:
             raise RecordingError(
@@ -201,7 +206,6 @@ class WriterLink:
         self.num_restarts += 1
         self._is_reported = False
         self._control.error = ""
-        self._was_ready = self._was_ready or self._control.get("ready") > 0
         self._control.set(ready=0)
         # One that never got its folder open has left nothing to go on with.
         config = dataclasses.replace(self._config, resumes=self._was_ready)
@@ -209,3 +213,8 @@ class WriterLink:
         for message in self._open:
             self._writer.send(message)
         self.wait_until(lambda: self._control.get("ready") > 0)
+
+    def _what_is_left(self, advice: str) -> str:
+        if self._is_closing:
+            return "Acknowledged episodes are safe; the others are lost."
+        return f"Acknowledged episodes are safe, and nothing else is lost yet. {advice}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -67,11 +66,6 @@ class WriterProcess:
         self._write(len(text).to_bytes(4, "little") + text)
         threading.Thread(target=self._wait_for_end, name="holdstep writer", daemon=True).start()
 
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended because everything was done."""
-        return self._process.returncode == 0
-
     def send(self, message: Message) -> None:
         """Send a message; what does not fit into the pipe is sent by a later call of anything."""
         self._write(message.encode())
@@ -79,13 +73,6 @@ class WriterProcess:
     def pump(self) -> None:
         """Send what could not be sent before."""
         self._write(b"")
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for the writer's end; says whether it has ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout_s)
-            self.ended = True
-        return self.ended
 
     def describe_end(self) -> str:
         """How it ended."""

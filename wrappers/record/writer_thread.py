@@ -34,22 +34,12 @@ class WriterThread:
         self._thread = threading.Thread(target=self._run, name="holdstep writer", daemon=True)
         self._thread.start()
 
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended because everything was done."""
-        return self.ended and self.cause is None
-
     def send(self, message: Message) -> None:
         """Add a message; never waits."""
         self._inbox.put(message)
 
     def pump(self) -> None:
         """Nothing is kept back."""
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for the writer's end; says whether it has ended."""
-        self._thread.join(timeout_s)
-        return self.ended
 
     def describe_end(self) -> str:
         """How it ended."""

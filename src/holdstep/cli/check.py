@@ -45,7 +45,7 @@ class Check:
         from holdstep.envs import check_vector_env, make
         from holdstep.errors import ContractViolationError
 
-        console = Console()
+        console = Console(emoji=False)
         env_settings, _ = parse_settings(self.set)
         with console.status(f"checking {self.env_id}"), quiet_simulators(self.verbose):
             env = make(

@@ -60,11 +60,12 @@ class Convert:
         """Convert, and print what was written."""
         from rich.console import Console
 
+        from holdstep.cli.dataset_notes import print_note, print_pending
         from holdstep.cli.dataset_progress import episode_progress
         from holdstep.cli.paths import print_path
         from holdstep.wrappers.record import Dataset
 
-        console = Console()
+        console = Console(emoji=False)
         self._refuse_options_of_other_formats()
         with (
             Dataset(self.path, success=self.success) as dataset,
@@ -72,7 +73,8 @@ class Convert:
         ):
             conversion = self._convert(dataset, step)
         for note in conversion.notes:
-            console.print(f"note: {note}", markup=False, style="yellow", soft_wrap=True)
+            print_note(console, note)
+        print_pending(console, dataset)
         print_path(conversion.path, console, f"{conversion.num_episodes} episodes")
         return 0
 

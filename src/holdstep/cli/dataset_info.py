@@ -29,11 +29,12 @@ class Info:
         """Read it, and print it."""
         from rich.console import Console
 
+        from holdstep.cli.dataset_notes import print_note
         from holdstep.cli.dataset_progress import episode_progress
         from holdstep.wrappers.record import Dataset
         from holdstep.wrappers.record.tools.summary import summarize
 
-        console = Console()
+        console = Console(emoji=False)
         with (
             Dataset(self.path) as dataset,
             episode_progress(console, f"reading {self.path}", len(dataset)) as step,
@@ -42,8 +43,7 @@ class Info:
         console.print(_numbers(summary))
         if summary.shapes:
             console.print(_arrays(summary))
-        if summary.pending:
-            console.print(f"note: {summary.pending}", markup=False, style="yellow", soft_wrap=True)
+        print_note(console, summary.pending)
         return 0
 
 

@@ -39,6 +39,7 @@ class Merge:
 
         from rich.console import Console
 
+        from holdstep.cli.dataset_notes import print_pending
         from holdstep.cli.dataset_progress import episode_progress
         from holdstep.cli.paths import print_path
         from holdstep.errors import ConfigError
@@ -47,7 +48,7 @@ class Merge:
 
         if not self.paths:
             raise ConfigError("Name the folders or files to merge.")
-        console = Console()
+        console = Console(emoji=False)
         with ExitStack() as stack:
             sources = [
                 stack.enter_context(Dataset(path, success=self.success)) for path in self.paths
@@ -61,5 +62,6 @@ class Merge:
                 compression=self.compression,
                 on_episode=step,
             )
+        print_pending(console, *sources)
         print_path(self.out, console, f"{total} episodes")
         return 0

@@ -29,15 +29,17 @@ class Plot:
         """Draw, and print where."""
         from rich.console import Console
 
+        from holdstep.cli.dataset_notes import print_pending
         from holdstep.cli.dataset_progress import episode_progress
         from holdstep.cli.paths import print_path
         from holdstep.wrappers.record import Dataset
         from holdstep.wrappers.record.tools.plot import plot_dataset
 
-        console = Console()
+        console = Console(emoji=False)
         png = self.png or self.path.with_name(f"{self.path.stem or 'dataset'}.png")
         with Dataset(self.path, success=self.success) as dataset:
             with episode_progress(console, f"reading {self.path}", len(dataset)) as step:
                 plot_dataset(dataset, png, on_episode=step)
+            print_pending(console, dataset)
             print_path(png, console, f"{len(dataset)} episodes")
         return 0

@@ -20,15 +20,29 @@ class Repair:
     """
 
     path: Annotated[Path, tyro.conf.Positional]
-    """A folder that was recorded into."""
+    """A folder that was recorded into, or the .hdf5 file that a run was to make."""
 
     def run(self) -> int:
         """Repair, and print what was done."""
         from rich.console import Console
 
+        from holdstep.wrappers.record import finish_file
+        from holdstep.wrappers.record.episode_journal import journal_of
+        from holdstep.wrappers.record.folder import RecordingFolder
         from holdstep.wrappers.record.repair import repair
 
-        console = Console()
+        console = Console(emoji=False)
+        if journal_of(self.path).is_dir():  # of the handler for Isaac Lab's own recorder
+            with console.status(f"finishing {self.path}"):
+                num_episodes = finish_file(str(self.path))
+            console.print(
+                f"{self.path}: {num_episodes} episodes, with those that were in its journal.",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+            if not RecordingFolder.of(self.path).path.is_dir():
+                return 0
         with console.status(f"repairing {self.path}"):
             report = repair(self.path)
         console.print(str(report), markup=False, highlight=False)

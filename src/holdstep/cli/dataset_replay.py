@@ -60,13 +60,14 @@ class Replay:
         """Replay, print the differences, and draw them."""
         from rich.console import Console
 
+        from holdstep.cli.dataset_notes import print_pending
         from holdstep.cli.dataset_progress import episode_progress
         from holdstep.cli.paths import print_path
         from holdstep.cli.quiet import quiet_simulators
         from holdstep.wrappers.record import Dataset
         from holdstep.wrappers.record.tools.replay import plot_replay, replay
 
-        console = Console()
+        console = Console(emoji=False)
         with Dataset(self.path) as dataset:
             count = len(dataset) if self.num_episodes is None else self.num_episodes
             indices = range(min(count, len(dataset)))
@@ -81,6 +82,7 @@ class Replay:
             finally:
                 env.close()
         console.print(_table(episodes, self.tolerance))
+        print_pending(console, dataset)
         if self.png is not None:
             plot_replay(episodes, self.png, title=f"replay of {self.path}")
             print_path(self.png, console, "differences")
@@ -91,17 +93,24 @@ class Replay:
         from holdstep.envs import make
         from holdstep.errors import ConfigError
 
-        env_id = self.env_id or dataset.env_args.get("env_name")
+        recorded_from = str(dataset.env_args.get("env_name") or "")
+        env_id = self.env_id or recorded_from
         if not env_id:
             raise ConfigError(
                 f"{self.path} does not say what it was recorded from; give --env-id, an id that "
                 "`holdstep envs` lists."
             )
+        if self.env_id is None and recorded_from.count(":") > 1:
+            # What a file says must not choose the code that runs.
+            raise ConfigError(
+                f"{self.path} names {recorded_from!r}, which would import a module. If you trust "
+                f"that, add --env-id {recorded_from}"
+            )
         if num_episodes < 1:
             raise ConfigError(f"There are no episodes to replay in {self.path}.")
         settings, _ = parse_settings(self.set)
         num_envs = max(1, min(self.num_envs, num_episodes))
-        return make(str(env_id), num_envs=num_envs, device=self.device, seed=0, **settings)
+        return make(env_id, num_envs=num_envs, device=self.device, seed=0, **settings)
 
 
 def _passes(episode: ReplayedEpisode, tolerance: float) -> bool:

@@ -26,10 +26,11 @@ class Validate:
         from rich.console import Console
         from rich.table import Table
 
+        from holdstep.cli.dataset_notes import print_note
         from holdstep.cli.dataset_progress import episode_progress
         from holdstep.wrappers.record.tools.validate import validate
 
-        console = Console()
+        console = Console(emoji=False)
         with episode_progress(console, f"checking {self.path}") as step:
             found = validate(self.path, on_episode=step)
         if found.problems:
@@ -38,8 +39,7 @@ class Validate:
             for problem in found.problems:
                 table.add_row(problem.where, problem.what)
             console.print(table)
-        if found.pending:
-            console.print(f"note: {found.pending}", markup=False, style="yellow", soft_wrap=True)
+        print_note(console, found.pending)
         read = f"{found.num_episodes} episodes in {found.num_files} files"
         console.print(
             f"{read}: {len(found.problems) or 'no'} problems", markup=False, highlight=False

@@ -64,7 +64,8 @@ class Deploy:
     """Pace the control steps by the clock."""
 
     plot: Path | None = None
-    """Draw the first row's targets to this PNG, every few seconds and at the end."""
+    """Draw the first row's targets to this PNG: every few seconds and at the end; with --realtime
+    only at the end, since drawing takes longer than a control step."""
 
     device: str = "cpu"
     """Device, such as cpu or cuda:0."""
@@ -141,7 +142,8 @@ class Deploy:
                     log.add(env.step())
                     num_steps += 1
                     progress.update(bar, completed=num_steps)
-                    if self.plot and time.monotonic() - drawn > _SECONDS_BETWEEN_PLOTS:
+                    is_due = time.monotonic() - drawn > _SECONDS_BETWEEN_PLOTS
+                    if self.plot and not self.realtime and is_due:
                         log.draw(self.plot)
                         drawn = time.monotonic()
         except KeyboardInterrupt:

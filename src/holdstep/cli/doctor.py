@@ -42,7 +42,7 @@ class Doctor:
         from holdstep.cli.quiet import quiet_simulators
         from holdstep.envs.registry import BACKENDS, list_envs
 
-        console = Console()
+        console = Console(emoji=False)
         console.print(
             f"holdstep {__version__}, Python {platform.python_version()} ({sys.executable}), "
             f"{platform.system()} {platform.machine()}",

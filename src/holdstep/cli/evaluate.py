@@ -100,7 +100,7 @@ class Evaluate:
         from holdstep.errors import EvaluationError
         from holdstep.policies import evaluate
 
-        console = Console()
+        console = Console(emoji=False)
         scheduler = None if self.scheduler is None else parse_scheduler(self.scheduler)
         env_settings = self._checked_settings()
         with ExitStack() as stack:
@@ -196,7 +196,7 @@ class Evaluate:
             return
         result.to_json(self.out / "result.json")
         with (self.out / "result.txt").open("w", encoding="utf-8") as file:
-            Console(file=file, width=120).print(table)
+            Console(emoji=False, file=file, width=120).print(table)
         if result.episodes:
             result.plot(self.out / "result.png")
         console.print(f"written: {self.out}", markup=False, highlight=False)

@@ -86,7 +86,7 @@ class Export:
         from holdstep.cli.quiet import quiet_simulators
         from holdstep.errors import ExportError
 
-        console = Console()
+        console = Console(emoji=False)
         if self.diff is not None:
             return _show_diff(*self.diff)
         env_id, out, settings = self._checked()

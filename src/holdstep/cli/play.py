@@ -76,7 +76,7 @@ class Play:
         from holdstep.policies.rsl_rl.trained_config import trained_config
         from holdstep.policies.rsl_rl.training import device_of_rank
 
-        console = Console()
+        console = Console(emoji=False)
         env_settings, _ = parse_settings(self.set)
         # All that can be wrong is reported before a simulator is built, which takes long.
         if self.max_steps is not None and self.max_steps < 1:

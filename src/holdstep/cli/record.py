@@ -109,32 +109,31 @@ class Record:
 
         from holdstep.cli.paths import print_path
         from holdstep.cli.stopping import stops_on_signals
-        from holdstep.wrappers.record.ranks import Rank, merge_manifests
+        from holdstep.wrappers.record.ranks import Rank, listing
 
-        console = Console()
+        console = Console(emoji=False)
         settings = self._checked_settings()
         rank = Rank.of_environment()
         folder = rank.folder(self.out)
-        try:
-            with stops_on_signals():
-                num_episodes = self._record(rank, folder, settings, console)
-        finally:
-            if folder != self.out and self.out.is_dir():
-                merge_manifests(self.out)
+        with listing(folder, self.out), stops_on_signals():
+            num_episodes = self._record(rank, folder, settings, console)
         print_path(folder, console, f"{num_episodes} episodes")
         return 0
 
     def _record(self, rank: Rank, folder: Path, settings: dict[str, Any], console: Console) -> int:
         from holdstep.cli.quiet import quiet_simulators
         from holdstep.cli.record_sources import source_of
+        from holdstep.wrappers.record.opening import next_uid
 
         wanted = rank.share(self.out, self._num_episodes())
         if wanted == 0:
             return 0
+        # Seeds depend on all attempts so far, lest a start that kept nothing be made again.
+        num_begun = next_uid(folder)
         with contextlib.ExitStack() as stack:
             with console.status(f"building {self.env_id}"), quiet_simulators(self.verbose):
                 env = self._make_env(settings, rank, stack)
-                source = source_of(self, env, rank.seed(self.seed, 1))
+                source = source_of(self, env, rank, rank.seed(self.seed, 1, num_begun))
                 stack.callback(source.close)
                 recorder = self._recorder(env, folder, wanted)
                 # Last, so that it is closed first, while everything else is there still.
@@ -144,7 +143,7 @@ class Record:
             there = recorder.stats().num_episodes
             with _progress_bar(wanted, there) as advance, quiet_simulators(self.verbose):
                 if there < wanted:
-                    seed = rank.seed(self.seed, 2, there)
+                    seed = rank.seed(self.seed, 2, num_begun)
                     source.record(recorder, wanted - there, seed, advance)
             recorder.close()
             return recorder.stats().num_episodes
@@ -170,6 +169,12 @@ class Record:
             if value is not None and value < 1:
                 option = name.replace("_", "-")
                 raise ConfigError(f"--{option} must be at least 1, got {value}.")
+        if self.replay is not None:
+            source, target = self.replay.resolve(), self.out.resolve()
+            if source.is_relative_to(target) or target.is_relative_to(source):
+                raise ConfigError(
+                    f"--out {self.out} is the dataset to replay, {self.replay}; name another one."
+                )
         if self.checkpoint is not None:
             from holdstep.policies.rsl_rl.checkpoint import find_checkpoint
 

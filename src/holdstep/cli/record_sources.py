@@ -13,10 +13,13 @@ from holdstep.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from holdstep.cli.record import Record
+    from holdstep.cli.told_success import ToldSuccess
     from holdstep.envs import TorchVectorEnv
     from holdstep.wrappers import EnvHandle
-    from holdstep.wrappers.record import Dataset, Episode
+    from holdstep.wrappers.record import Dataset
+    from holdstep.wrappers.record.ranks import Rank
     from holdstep.wrappers.record.recorder import RecordEpisodes
+    from holdstep.wrappers.task_results import EpisodeRecord
 
 _INITIAL = "initial_state/"
 
@@ -42,8 +45,14 @@ class Source(Protocol):
         ...
 
 
-def source_of(command: Record, env: TorchVectorEnv, seed: int) -> Source:
+def source_of(command: Record, env: TorchVectorEnv, rank: Rank, seed: int) -> Source:
     """The source that a command names.
+
+    Args:
+        command: its options.
+        env: that is recorded.
+        rank: this process.
+        seed: of a policy that draws.
 
     Raises:
         ConfigError: an option is not for this source.
@@ -51,7 +60,7 @@ def source_of(command: Record, env: TorchVectorEnv, seed: int) -> Source:
     from holdstep.cli.policies import make_policy
 
     if command.replay is not None:
-        return ReplaySource(command.replay, success=command.success or "success")
+        return ReplaySource(command.replay, command, rank)
     policy = make_policy(
         env,
         env_id=command.env_id,
@@ -145,46 +154,58 @@ class ScriptSource:
 class ReplaySource:
     """The actions of a dataset, applied from its initial states.
 
-    An episode that was replayed by an earlier run is not replayed again: the name of its original
-    is one of its attributes (``replay_of``). Where the env itself does not say whether an episode
+    Of several processes, each takes every so manieth episode. One that was replayed by an earlier
+    run is not replayed again: the file and the name of its original are attributes of it
+    (``replay_of_file``, ``replay_of``). Where the env itself does not say whether an episode
     succeeded, it is what the original says.
 
     Args:
         path: of the dataset.
-        success: the info entry or termination term that says so.
+        command: its options.
+        rank: this process.
     """
 
-    def __init__(self, path: Path, *, success: str) -> None:
+    def __init__(self, path: Path, command: Record, rank: Rank) -> None:
         from holdstep.wrappers.record import Dataset
 
         self._dataset: Dataset = Dataset(path)
-        self._success = success
+        self._command = command
+        self._rank = rank
 
     def record(
         self, env: RecordEpisodes, num_episodes: int, seed: int, advance: Callable[[], None]
     ) -> None:
         """Replay episodes, one in each row."""
+        from holdstep.cli.told_success import ToldSuccess
         from holdstep.wrappers import run_per_env
 
-        done = _replayed(env.path)
-        waiting = [
-            index
-            for index in range(len(self._dataset))
-            if self._dataset.entry(index).name not in done
-        ]
+        # Which ones are this process's must not depend on how far the others are.
+        mine = range(len(self._dataset))[self._rank.number :: self._rank.world_size]
+        done = _replayed(self._command.out)
+        waiting = [index for index in mine if self._original(index) not in done]
         if not waiting:
             return
         waiting.reverse()
+        attempts = min(len(waiting), self._command.max_attempts or len(waiting))
+        told = ToldSuccess(env, self._command.success or "success", self._command.success_when)
 
-        async def play(handle: EnvHandle) -> None:
-            if waiting:
-                await self._play(env, handle, self._dataset[waiting.pop()])
+        async def play(handle: EnvHandle) -> bool | None:
+            return await self._play(env, told, handle, waiting.pop())
+
+        def counts(record: EpisodeRecord[bool | None]) -> bool:
+            is_kept = not self._command.only_successes or record.return_value is True
+            if is_kept:
                 advance()
+            return is_kept
 
-        run_per_env(env, play, min(num_episodes, len(waiting)), seed=seed)
+        run_per_env(told, play, num_episodes, counts=counts, max_attempts=attempts, seed=seed)
 
-    async def _play(self, env: RecordEpisodes, handle: EnvHandle, episode: Episode) -> None:
+    async def _play(
+        self, env: RecordEpisodes, told: ToldSuccess, handle: EnvHandle, index: int
+    ) -> bool | None:
+        """Replay an episode in a row, and return whether it succeeded, if that is known."""
         row = [handle.env_id]
+        episode = self._dataset[index]
         state = {
             path.removeprefix(_INITIAL): torch.from_numpy(episode.arrays[path])
             for path in episode.arrays
@@ -195,31 +216,38 @@ class ReplaySource:
                 f"Episode {episode.name!r} can't be replayed: it has no initial_state, or no "
                 "actions. Record with keys 'states' and 'actions'."
             )
-        env.cut(row, env.set_scene_state(state, row))
-        env.annotate(row, replay_of=episode.name)
-        info: dict[str, Any] = {}
+        env.set_scene_state(state, row)
+        file, name = self._original(index)
+        env.annotate(row, replay_of_file=file, replay_of=name)
+        told.begin(handle.env_id)
         for action in episode.arrays["actions"]:
             if handle.done:
                 break
-            _, _, _, info = await handle.step(action)
-        if episode.success is not None and not self._is_told(env, info):
+            await handle.step(action)
+        success = told.success(handle.env_id)
+        if success is None and episode.success is not None:
             env.mark(row, success=episode.success)
+            success = episode.success
+        return success
 
-    def _is_told(self, env: RecordEpisodes, info: dict[str, Any]) -> bool:
-        terms = getattr(env.backend_env, "termination_manager", None)
-        return self._success in info or self._success in getattr(terms, "active_terms", ())
+    def _original(self, index: int) -> tuple[str, str]:
+        """What tells an episode from all others: its file, from the dataset on, and its name."""
+        folder = self._dataset.path.absolute().parent
+        file = self._dataset.file_of(index).absolute().relative_to(folder)
+        return str(file), self._dataset.entry(index).name
 
     def close(self) -> None:
         """Close the files."""
         self._dataset.close()
 
 
-def _replayed(path: Path) -> set[str]:
-    """Names of the episodes whose replays are in a recording."""
+def _replayed(path: Path) -> set[tuple[str, str]]:
+    """Files and names of the episodes whose replays are in a dataset."""
     from holdstep.wrappers.record import Dataset
 
     try:
         with Dataset(path) as dataset:
-            return {str(entry.attributes.get("replay_of")) for entry in dataset.entries()}
+            known = [entry.attributes for entry in dataset.entries()]
     except (DatasetError, FileNotFoundError):
         return set()
+    return {(str(of.get("replay_of_file")), str(of.get("replay_of"))) for of in known}

@@ -51,7 +51,7 @@ class Timeline:
 
         from holdstep.timeline import crop, read_timeline
 
-        console = Console()
+        console = Console(emoji=False)
         rows = _parse_rows(self.rows)
         with console.status(f"reading {self.file}"):
             timeline = read_timeline(self.file)

@@ -78,7 +78,7 @@ class Train:
             agent_overrides=agent_settings,
             quiet=not self.verbose,
         )
-        console = Console(quiet=os.getenv("RANK", "0") != "0")
+        console = Console(emoji=False, quiet=os.getenv("RANK", "0") != "0")
         result = train_with_progress(settings, console=console)
         print_result(result, console=console)
         return 0

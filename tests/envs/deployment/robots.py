@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
+from holdstep.envs import DeploymentEnv, MujocoHost
 from holdstep.wrappers.export.contract import Actuator, TensorSpec
+from holdstep.wrappers.export.contract_file import write_contract
 from tests.wrappers.export.contracts import contract_of
 
 WRITE = "write:robot:set_joint_position_target"
+JOINTS = ("shoulder", "elbow")
 
 
 def arm(actuators: str = "", *, prefix: str = "", options: str = "") -> str:
@@ -58,3 +63,52 @@ def arm_contract(*, actuator: Actuator | None = None, **changes: Any) -> Any:
         "models": (),
     }
     return contract_of(**(given | changes))
+
+
+def host_of(actuators: str = POSITION, *, xml: str | None = None, **options: Any) -> MujocoHost:
+    """An arm in plain MuJoCo."""
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(arm(actuators) if xml is None else xml)
+    return MujocoHost(model, **options)
+
+
+class Runner:
+    """Writes one target, the elbow's first."""
+
+    def __init__(self, target: Any = (0.5, -0.25), connection: str = WRITE) -> None:
+        self.target = torch.tensor([target])
+        self.connection = connection
+
+    def step(self, inputs: Any) -> Any:
+        return {self.connection: self.target}
+
+    def reset(self, env_ids: Any = None) -> None:
+        pass
+
+
+def deploy_arm(
+    folder: Any, host: Any, contract: Any = None, runner: Any = None, **options: Any
+) -> DeploymentEnv:
+    """A contract on a host, reset."""
+    write_contract(contract or arm_contract(), folder)
+    env = DeploymentEnv(host, folder, runner=runner or Runner(), **options)
+    env.reset()
+    return env
+
+
+def torques_of(env: DeploymentEnv, num_steps: int = 12) -> list[Any]:
+    """Joint torques in each physics step, with the state before it."""
+    seen: list[Any] = []
+    host: Any = env.host
+    step = host.step
+
+    def watched() -> None:
+        before = (host.data.qpos[7:].copy(), host.data.qvel[6:].copy())
+        step()
+        seen.append((*before, host.data.qfrc_actuator[6:] + host.data.qfrc_applied[6:]))
+
+    host.step = watched
+    for _ in range(num_steps):
+        env.step()
+    return seen

@@ -17,7 +17,7 @@ from holdstep.errors import (
     PolicyError,
     ResetNeededError,
 )
-from holdstep.wrappers.export.contract import ModelFile, TensorSpec
+from holdstep.wrappers.export.contract import Check, ModelFile, TensorSpec
 from holdstep.wrappers.export.contract_file import write_contract
 from tests.envs.deployment.fakes import FakeClock, FakeHost, FakeRunner, replaced
 from tests.wrappers.export.contracts import contract_of
@@ -284,21 +284,45 @@ def test_no_target_that_is_not_finite_is_written(deploy):
     env.reset()
     env.host.calls.clear()
     runner.compute = lambda inputs: torch.tensor([[0.0] * 3, [0.0, float("inf"), 0.0]])
-    with pytest.raises(PolicyError, match=r"not finite .*rows \[1\]. Nothing was written"):
+    with pytest.raises(PolicyError, match=r"not finite .*rows \[1\].*reset\(\) must come"):
         env.step()
     assert env.host.calls == []
+    # Its memories have gone on by one step, and the robot has not.
+    runner.compute = lambda inputs: torch.zeros(2, 3)
+    with pytest.raises(ResetNeededError, match="after one that failed"):
+        env.step()
+    with pytest.raises(ResetNeededError, match="must the one after a step that failed"):
+        env.reset([1])
+    env.reset()
+    env.step()
 
 
-def test_an_apply_graph_runs_before_every_physics_step(deploy):
-    contract = contract_of(
+def test_a_step_that_failed_before_anything_was_computed_can_be_repeated(deploy):
+    readings = iter([[0.1, 0.0], [0.2, 0.0, 0.0]])
+    env = deploy(commands={"twist": lambda: next(readings)})
+    env.reset()
+    with pytest.raises(ConfigError, match="got shape"):
+        env.step()
+    env.step()
+    assert env._runner.counts.tolist() == [1, 1]
+
+
+def apply_contract(*apply_inputs):
+    """Of a policy whose targets are computed before every physics step."""
+    return contract_of(
         outputs=(TensorSpec.of("apply:delta", (3,)),),
         apply_inputs=(
             TensorSpec.of("apply:delta", (3,)),
             TensorSpec.of("state:robot:joint_pos", (3,), element_names=("hip", "knee", "ankle")),
+            *apply_inputs,
         ),
         apply_outputs=(TensorSpec.of(TARGETS, (3,), element_names=("hip", "knee", "ankle")),),
         models=(),
     )
+
+
+def test_an_apply_graph_runs_before_every_physics_step(deploy):
+    contract = apply_contract()
     env = deploy(contract)
     env.reset()
     env.host.calls.clear()
@@ -309,6 +333,52 @@ def test_an_apply_graph_runs_before_every_physics_step(deploy):
     assert torch.allclose(outputs[TARGETS], before + 3 * 0.5 + 1.0)
     # The policy graph's own outputs are handed over by the runner, not read from the host.
     assert env._runner.inputs[-1].keys() == {"state:robot:joint_pos"}
+
+
+def test_what_only_an_apply_graph_reads_can_be_given(deploy):
+    readings = iter([1.0, 2.0, 3.0, 4.0])
+    force = "sensor:foot:force"
+    contract = apply_contract(TensorSpec.of(force, (1,)))
+    env = deploy(contract, inputs={force: lambda: [next(readings)]})
+    env.reset()
+    env.step()
+    assert env._runner.inputs[-1][force].tolist() == [[4.0], [4.0]]
+    assert force not in env._runner.inputs[0]
+
+
+def test_checks_of_the_export_that_did_not_pass_are_noted(deploy):
+    checks = (
+        Check("purity", "passed"),
+        Check("parity", "failed", 0.5, 1e-5, "the actions differ."),
+        Check("wiring", "skipped"),
+    )
+    assert deploy(contract_of(checks=checks)).notes == (
+        "the check 'parity' of the export has the status 'failed': the actions differ.",
+        "the check 'wiring' of the export has the status 'skipped'.",
+    )
+
+
+def test_time_steps_are_compared_as_people_write_them(deploy):
+    contract = contract_of(physics_dt=0.008333, decimation=2, step_dt=0.016666)
+    deploy(contract, FakeHost(physics_dt=1 / 120))
+    with pytest.raises(HostMismatchError, match="physics_dt"):
+        deploy(contract, FakeHost(physics_dt=1 / 119))
+
+
+def test_what_is_read_is_not_older_than_the_wait_for_the_clock(deploy):
+    clock = FakeClock()
+    host = FakeHost()
+
+    def sleep(seconds):
+        clock.sleep(seconds)
+        host.calls.append("sleep")
+
+    env = deploy(host=host, pacer=Pacer(0.02, clock=clock, sleep=sleep))
+    env.reset()
+    env.step()
+    host.calls.clear()
+    env.step()
+    assert host.calls == ["sleep", "refresh", "write", *["step"] * 4, "refresh"]
 
 
 @pytest.mark.parametrize("way_out", ["return", "error", "interrupt"])

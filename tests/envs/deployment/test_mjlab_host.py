@@ -180,12 +180,14 @@ def test_plain_mujoco_gives_the_same_quantities(host):
     assert len(compared) > 35
     for sensor in ("robot/imu_ang_vel", "robot/imu_lin_vel"):
         connection = Connection("sensor", (sensor, "data"))
+        assert plain.source(connection).value == host.source(connection).value
         ours, theirs = plain.source(connection).read(), host.source(connection).read()
         assert torch.allclose(ours[0].float(), theirs[0], atol=1e-4), sensor
 
 
 def test_plain_mujoco_moves_the_robot_alike(host, tmp_path):
-    write_contract(go1_contract(host), tmp_path)
+    actuators = mjlab_actuators(host.env.scene.entities)
+    write_contract(go1_contract(host, actuators=actuators), tmp_path)
     default = host.env.scene["robot"].data.default_joint_pos[0]
     names = host.entities["robot"].joint_names
     plain = DeploymentEnv(MujocoHost.from_mjlab(GO1), tmp_path, runner=Swing(default, names))

@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
 import pytest
-import torch
 
-from holdstep.envs import DeploymentEnv, MujocoHost
+from holdstep.envs import MujocoHost
 from holdstep.envs.deployment.host import NotAtHostError
 from holdstep.errors import ConfigError, HostError, HostMismatchError
 from holdstep.wrappers.export.connections import Connection
 from holdstep.wrappers.export.contract import Actuator, TensorSpec
-from holdstep.wrappers.export.contract_file import write_contract
-from tests.envs.deployment.robots import MOTOR, POSITION, WRITE, arm, arm_contract
+from tests.envs.deployment.robots import (
+    JOINTS,
+    MOTOR,
+    POSITION,
+    Runner,
+    arm,
+    arm_contract,
+    deploy_arm,
+    host_of,
+    torques_of,
+)
 
 mujoco = pytest.importorskip("mujoco", reason="the extra 'mujoco' is not installed")
-
-JOINTS = ("shoulder", "elbow")
-
-
-def host_of(actuators=POSITION, *, xml=None, **options):
-    model = mujoco.MjModel.from_xml_string(arm(actuators) if xml is None else xml)
-    return MujocoHost(model, **options)
-
-
-class Runner:
-    """Writes one target, the elbow's first."""
-
-    def __init__(self, target=(0.5, -0.25), connection=WRITE):
-        self.target = torch.tensor([target])
-        self.connection = connection
-
-    def step(self, inputs):
-        return {self.connection: self.target}
-
-    def reset(self, env_ids=None):
-        pass
 
 
 @pytest.fixture
 def deploy(tmp_path):
-    def build(host, contract=None, runner=None):
-        write_contract(contract or arm_contract(), tmp_path)
-        env = DeploymentEnv(host, tmp_path, runner=runner or Runner())
-        env.reset()
-        return env
-
-    return build
+    return functools.partial(deploy_arm, tmp_path)
 
 
 def test_joints_are_read_and_written_by_name(deploy):
@@ -80,22 +62,6 @@ def test_a_reset_goes_back_to_the_keyframe_or_where_the_user_says(deploy):
     assert env._readers["state:robot:joint_pos"]()[0, 1] == 1.25
     with pytest.raises(ConfigError, match="no keyframe 'upright'; it has bent"):
         host_of(keyframe="upright")
-
-
-def torques_of(env, num_steps=12):
-    """Joint torques in each physics step, with the state before it."""
-    seen = []
-    host, step = env.host, env.host.step
-
-    def watched():
-        before = (host.data.qpos[7:].copy(), host.data.qvel[6:].copy())
-        step()
-        seen.append((*before, host.data.qfrc_actuator[6:] + host.data.qfrc_applied[6:]))
-
-    host.step = watched
-    for _ in range(num_steps):
-        env.step()
-    return seen
 
 
 @pytest.mark.parametrize("motors", [MOTOR, POSITION, ""])
@@ -236,7 +202,7 @@ def test_velocities_gravity_and_poses_are_what_they_are_defined_as():
     [
         ("state:robot:joint_poss", "Did you mean: joint_pos"),
         ("state:cube:joint_pos", "no entity 'cube'; it has robot"),
-        ("sensor:lidar:data", "no sensors for 'lidar'"),
+        ("sensor:lidar:data", "no sensor 'lidar'.*it has gyro"),
         ("env:time", "inputs={'env:time': value}"),
     ],
 )

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdstep.envs.deployment.host import HostSource, HostValue
 from holdstep.envs.deployment.matching import match_elements
 from holdstep.envs.deployment.quaternions import reordering
 from holdstep.envs.deployment.wiring import Wiring
@@ -59,8 +60,6 @@ def test_there_and_back_is_the_same(order, width):
 def test_quaternions_of_many_bodies_are_converted_where_they_stand():
     class Bodies(FakeHost):
         def source(self, connection):
-            from holdstep.envs.deployment.host import HostSource, HostValue
-
             value = torch.arange(2 * 2 * 7.0).reshape(2, 2, 7)
             return HostSource(
                 HostValue((2, 7), ("foot", "base"), "m", "world", "xyzw"), lambda: value
@@ -93,8 +92,6 @@ def test_a_wrong_order_of_named_components_is_converted_once():
 def test_a_host_without_names_is_trusted_aloud():
     class Nameless(FakeHost):
         def source(self, connection):
-            from holdstep.envs.deployment.host import HostSource, HostValue
-
             return HostSource(HostValue((3,)), lambda: torch.zeros(2, 3))
 
     wiring = Wiring(Nameless())
@@ -106,7 +103,56 @@ def test_a_host_without_names_is_trusted_aloud():
 
 def test_a_value_that_changes_its_shape_is_not_passed_on():
     host = FakeHost()
-    read = Wiring(host).reader(TensorSpec.of("state:robot:joint_pos", (3,)))
+    spec = TensorSpec.of("state:robot:joint_pos", (3,), element_names=host.joint_names)
+    read = Wiring(host).reader(spec)
     host.pos = torch.zeros(2, 4)
     with pytest.raises(RuntimeError, match=r"declared as \[2, 3\] and is \[2, 4\]"):
         read()
+
+
+@pytest.mark.parametrize("joints", [("hip", "knee", "ankle"), ("x", "y", "z")])
+def test_joints_without_names_are_not_taken_by_position(joints):
+    wiring = Wiring(FakeHost(joints))
+    wiring.reader(TensorSpec.of("state:robot:joint_pos", (3,)))
+    wiring.writer(TensorSpec.of("write:robot:set_joint_position_target", (3,)))
+    (read, written) = wiring.problems
+    listed = ", ".join(joints)
+    assert f"joint_pos: the contract does not name its elements, fake has {listed}" in read
+    assert "Write element_names into the contract" in written
+
+
+def test_one_joint_or_the_parts_of_a_vector_need_no_names():
+    wiring = Wiring(FakeHost(("hip",)))
+    wiring.reader(TensorSpec.of("state:robot:joint_pos", (1,)))
+    wiring.reader(TensorSpec.of("state:robot:root_link_quat_w", (4,), quaternion_order="wxyz"))
+    assert wiring.problems == []
+
+
+@pytest.mark.parametrize(("there", "fits"), [("body", True), ("world", False)])
+def test_a_sensors_axes_may_be_those_of_its_body(there, fits):
+    class Imu(FakeHost):
+        def source(self, connection):
+            return HostSource(HostValue((3,), frame=there), lambda: torch.zeros(2, 3))
+
+    wiring = Wiring(Imu())
+    wiring.reader(TensorSpec.of("sensor:imu:data", (3,), frame="sensor"))
+    assert (wiring.problems == []) == fits
+    assert any("if the sensor's axes are the body's" in note for note in wiring.notes) == fits
+
+
+def test_the_contracts_names_are_kept_for_what_the_host_calls_otherwise():
+    wiring = Wiring(
+        FakeHost(("robot/ankle", "hip", "kneecap"), entity="leg"),
+        {"write:robot:set_joint_position_target": "write:leg:set_joint_position_target"},
+        {"knee": "kneecap"},
+    )
+    joints = ("hip", "knee", "ankle")
+    wiring.writer(
+        TensorSpec.of("write:robot:set_joint_position_target", (3,), element_names=joints)
+    )
+    assert wiring.problems == []
+    assert wiring.contract_names == {
+        ("leg", "hip"): ("robot", "hip"),
+        ("leg", "kneecap"): ("robot", "knee"),
+        ("leg", "robot/ankle"): ("robot", "ankle"),
+    }

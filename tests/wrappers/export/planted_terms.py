@@ -182,6 +182,20 @@ class PerEnvGain:
         pass
 
 
+class MadeLate:
+    """Keeps nothing until a reset, and then the row's first position."""
+
+    def __init__(self, cfg: Any, env: Any) -> None:
+        self.first = None
+        self.env = env
+
+    def __call__(self, env: Any) -> torch.Tensor:
+        return joint_pos(env) if self.first is None else joint_pos(env) + self.first
+
+    def reset(self, env_ids: Any = None) -> None:
+        self.first = torch.zeros(self.env.num_envs, 2)
+
+
 OUTSIDE = torch.tensor([0.5, 2.0])
 
 
@@ -214,6 +228,7 @@ PLANTED = {
         CountsInPython,
         RunningMean,
         PerEnvGain,
+        MadeLate,
         uses_global,
     )
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -217,7 +219,7 @@ def made_anew(found):
 
 def process_state():
     state = torch_state()
-    del state["rng"]
+    state["generators"] = (random.getstate(), [str(part) for part in np.random.get_state()])
     logger = logging.getLogger("leapp")
     state["functions"] = [id(f) for f in (torch.tensor, torch.as_tensor, torch.from_numpy)]
     state["handlers"] = (list(logger.handlers), logger.level, logger.propagate)
@@ -228,13 +230,13 @@ def process_state():
 @pytest.mark.parametrize("rung", [*RUNGS, None])
 def test_no_trace_is_left_wherever_it_fails(env, actor, tmp_path, monkeypatch, rung, backend):
     export(env, actor, tmp_path / "warm_up", backend=backend)  # imports, caches
-    before, process = identities(env, actor), process_state()
+    before = identities(env, actor)
     env.reset()
     for _ in range(3):
         env.step(torch.zeros(env.num_envs, 1))
     env.reset()
     changing = {path for path, entry in identities(env, actor).items() if before.get(path) != entry}
-    before = identities(env, actor)
+    before, process = identities(env, actor), process_state()
     if rung is None:
         export(env, actor, tmp_path / "out", backend=backend)
     else:

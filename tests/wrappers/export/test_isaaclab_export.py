@@ -151,6 +151,51 @@ def test_what_can_not_be_run_is_named(file, change, words):
         read(file)
 
 
+def test_names_that_do_not_fit_are_said_aloud(file):
+    content = yaml.safe_load(file.read_text())
+    content["models"][TASK]["inputs"][0]["element_names"] = [["hip", "knee"]]
+    file.write_text(yaml.safe_dump(content))
+    contract = read(file)
+    assert contract.inputs[0].element_names is None
+    (check,) = contract.checks
+    assert (check.name, check.status) == ("element_names", "skipped")
+    assert "the names of state:robot:joint_pos do not fit" in check.detail
+
+
+LAUGHS = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 8)
+)
+"""A kilobyte that has 10^8 names without its aliases."""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (LAUGHS, r"line 6: with its aliases .* more than 2097152 characters"),
+        ("a: &a [1, *a]", "line 1: an alias .* part of"),
+        ("a: 1\nb: &b {c: *b}", "line 2: an alias"),
+    ],
+)
+def test_aliases_do_not_make_a_small_file_huge(tmp_path, text, words):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ContractError, match=words):
+        read(tmp_path / "x.yaml")
+
+
+def test_what_is_no_text_is_not_made_one(file):
+    content = yaml.safe_load(file.read_text())
+    huge = [["x" * 1000] * 20] * 2
+    model = content["models"][TASK]
+    model["inputs"][0].update(kind=huge, element_names=[[huge] * 3])
+    model["parameters"]["backend"] = huge
+    content["system information"] = {"leapp version": huge}
+    file.write_text(yaml.safe_dump(content))
+    contract = read(file)
+    assert contract.inputs[0].kind is None
+    assert contract.created_with == {}
+    assert len(str(contract)) < 10_000
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{models: 3, pipeline: 4}", "a: [", "\x00", "a: " + "[" * 2000]
 )

@@ -15,8 +15,9 @@ from holdstep.errors import (
     ModelFileError,
     ModelInputError,
 )
+from holdstep.wrappers.export.contract import TensorSpec
 from holdstep.wrappers.export.contract_file import write_contract
-from holdstep.wrappers.export.model_runner import load
+from holdstep.wrappers.export.model_runner import ModelRunner, load
 from holdstep.wrappers.export.runtimes.layout import Layout, Slot
 from holdstep.wrappers.export.runtimes.torch_module import TorchRuntime
 from tests.wrappers.export.tiny import (
@@ -27,6 +28,7 @@ from tests.wrappers.export.tiny import (
     example_inputs,
     export_tiny,
     initial_memories,
+    new_contract,
     new_pipeline,
 )
 
@@ -282,6 +284,41 @@ def test_a_model_of_another_contract_is_refused(exports, tmp_path):
     write_contract(dataclasses.replace(contract, models=(fewer,)), tmp_path)
     with pytest.raises(ModelFileError, match=r"5 outputs .memories included"):
         load(tmp_path)
+
+
+class Canned:
+    """A runtime that returns what it is told to, and notes what it is given."""
+
+    def __init__(self, outputs, memories=()):
+        self.outputs, self.memories, self.given = outputs, list(memories), []
+
+    def step(self, inputs):
+        self.given.append(list(inputs))
+        return [tensor.clone() for tensor in self.outputs]
+
+
+def test_apply_looks_only_at_the_memories_that_it_wants(monkeypatch):
+    contract = new_contract()
+    count = contract.memories[1].spec
+    contract = dataclasses.replace(
+        contract,
+        apply_inputs=(TensorSpec.of("state:robot:joint_vel", (3,)), count, contract.outputs[1]),
+        apply_outputs=(contract.outputs[0],),
+        outputs=contract.outputs[1:],
+    )
+    policy = Canned([torch.full((2, 3), 7.0)], initial_memories(2))
+    apply = Canned([torch.ones(2, 3)])
+    runner = ModelRunner(contract, policy, apply=apply, num_rows=2, device=torch.device("cpu"))
+    runner.step({JOINT_POS: torch.zeros(2, 3), COMMAND: torch.zeros(2, 2)})
+    policy.memories[1] += 3
+
+    def copies_everything(runner):
+        raise AssertionError("all memories were copied before a physics step")
+
+    monkeypatch.setattr(ModelRunner, "memories", copies_everything)
+    runner.apply({"state:robot:joint_vel": torch.full((2, 3), 0.5)})
+    ((velocity, counted, action),) = apply.given
+    assert (velocity.unique(), counted.unique(), action.unique()) == (0.5, 3, 7.0)
 
 
 def test_apply_without_an_apply_graph(exports):

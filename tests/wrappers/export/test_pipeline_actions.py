@@ -7,7 +7,7 @@ import torch
 
 from holdstep.errors import DiscoveryError
 from holdstep.wrappers.export.pipeline import build_pipeline
-from tests.wrappers.export.pipeline_tools import LIFT, FlatPolicy, Rollout, export_env
+from tests.wrappers.export.pipeline_tools import CARTPOLE, LIFT, FlatPolicy, Rollout, export_env
 
 ARM = ("joint.*",)
 FINGER = ("left_finger",)
@@ -261,3 +261,34 @@ def test_a_low_pass_on_targets_is_a_memory(two_terms, term, monkeypatch):
         assert memories["memory:action:arm._processed_actions"].reset == (0.125,) * 6
         assert memories["memory:action:arm._processed_actions"].kind == "action_state"
         assert Rollout(env, pipeline).run(12) == 0.0
+
+
+def test_every_target_of_a_term_is_looked_at_for_purity():
+    from mjlab.envs.mdp.actions import JointEffortActionCfg
+    from mjlab.envs.mdp.actions.actions import JointEffortAction
+    from mjlab.tasks.registry import load_env_cfg
+
+    class TwoTargets(JointEffortAction):
+        """Reads a number of a manager for the first of its targets only."""
+
+        def apply_actions(self):
+            hidden = self._env.reward_manager._step_reward.mean()
+            position = self._entity.data.joint_pos[:, self._target_ids]
+            self._entity.set_joint_velocity_target(position + hidden, joint_ids=self._target_ids)
+            super().apply_actions()
+
+    class TwoTargetsCfg(JointEffortActionCfg):
+        def build(self, env):
+            return TwoTargets(self, env)
+
+    cfg = load_env_cfg(CARTPOLE)
+    cfg.actions = {
+        "effort": TwoTargetsCfg(entity_name="cartpole", actuator_names=("slide.*",), scale=10.0)
+    }
+    env = export_env(CARTPOLE, cfg=cfg)
+    try:
+        with build_pipeline(env, FlatPolicy(env, ["actor"])) as pipeline:
+            assert pipeline.apply_module is not None
+            assert list(pipeline.purity().impure_terms) == ["action/effort"]
+    finally:
+        env.close()

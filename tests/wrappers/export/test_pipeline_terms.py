@@ -172,6 +172,14 @@ def test_purity_names_a_term_that_reads_past_the_inputs(env):
         assert caught.value.term == "hidden_counter_read/term"
 
 
+def test_what_a_term_makes_after_the_discovery_is_no_constant(env):
+    # The env's own value, all zeros here, would be baked in without a check that could tell.
+    (cfg,) = env.unwrapped.backend_env.observation_manager._group_obs_term_cfgs["MadeLate"]
+    cfg.func.first = None
+    with pipeline_of(env, "MadeLate") as pipeline:
+        assert list(pipeline.purity().impure_terms) == ["MadeLate/term"]
+
+
 def test_purity_names_the_policy(env):
     calls = []
 

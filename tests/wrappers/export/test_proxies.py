@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict, defaultdict, deque
+from typing import NamedTuple
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
+from holdstep.errors import DiscoveryError
 from holdstep.wrappers.export.proxies.interception import (
     Interception,
     real_attribute,
@@ -140,6 +144,68 @@ def test_a_term_runs_on_copies():
     assert set(paths) == {"t.value", "t.same", "t.table['a'][0]", "t.part.state"}
 
 
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: int
+
+
+class Own(list):
+    """Somebody's own container, of which no copy can be made."""
+
+    def __copy__(self):
+        raise RuntimeError("one of a kind")
+
+
+def containers():
+    return {
+        "deque": deque([torch.zeros(3)], maxlen=2),
+        "ordered": OrderedDict(a=torch.zeros(3)),
+        "default": defaultdict(list, a=[torch.zeros(3)]),
+        "pair": Pair(torch.zeros(3), 5),
+        "set": {torch.zeros(3)},
+    }
+
+
+def test_containers_of_every_kind_are_copied():
+    term = Term(Thing())
+    vars(term).update(containers())
+    own = {name: vars(term)[name] for name in containers()}
+    isolation = Isolation([Holder("t", term)], [])
+    with isolation.substituted(lambda path, tensor: tensor.clone()):
+        for name, container in own.items():
+            assert type(vars(term)[name]) is type(container)
+        for _ in range(3):
+            term.deque.append(torch.ones(3))
+        term.ordered["b"] = term.ordered["a"].add_(1.0)
+        term.default["new"].append(term.default["a"].pop().add_(1.0))
+        term.pair.first.add_(1.0)
+        term.set.pop().add_(1.0)
+        kept = isolation.kept()
+        assert {path: tensor[0] for path, tensor in kept.tensors.items() if "deque" in path} == {
+            "t.deque[0]": 1.0,
+            "t.deque[1]": 1.0,
+        }
+        assert kept.tensors["t.default['new'][0]"][0] == 1.0
+        assert term.pair.second == kept.scalars["t.pair[1]"] == 5
+    for name, container in own.items():
+        assert vars(term)[name] is container
+    tensors = [leaf for leaf in tree_leaves(list(own.values())) if isinstance(leaf, torch.Tensor)]
+    assert len(tensors) + len(own["set"]) == 5
+    assert not any(tensor.any() for tensor in (*tensors, *own["set"]))
+
+
+def test_a_container_that_can_not_be_copied_is_refused_by_name():
+    term = Term(Thing())
+    term.own = Own([torch.zeros(3)])
+    attributes, isolation = vars(term), Isolation([Holder("obs:actor/x", term)], [])
+    with (
+        pytest.raises(DiscoveryError, match=r"obs:actor/x\.own is a Own.*one of a kind"),
+        isolation.substituted(lambda path, tensor: tensor.clone()),
+    ):
+        pass
+    assert vars(term) is attributes
+
+
 def test_copies_go_also_after_an_error():
     term = Term(Thing())
     attributes = vars(term)
@@ -223,6 +289,12 @@ def test_undeclared_tensors_are_leaves(watch):
         lambda t: torch.equal(t, t),
         lambda t: 1.0 in t,
         lambda t: [0, 1, 2][t[0].long()],
+        lambda t: torch.where(t > 0)[0],
+        lambda t: torch.where(condition=t > 0),
+        lambda t: torch.is_nonzero(t[0]),
+        lambda t: t[0].is_nonzero(),
+        lambda t: torch.repeat_interleave(t, t.long()),
+        lambda t: t.repeat_interleave(repeats=t.long()),
     ],
 )
 def test_values_that_leave_for_python_are_seen(watch, read):
@@ -239,6 +311,9 @@ def test_sizes_and_types_are_no_values(watch):
     assert tensor.dtype is torch.float32
     assert tensor.dim() == tensor.ndim == 1
     list(tensor)
+    torch.where(tensor > 0, tensor, -tensor)
+    (tensor > 0).where(tensor > 0, tensor)
+    tensor.repeat_interleave(2)
     assert not watch.host_reads
 
 

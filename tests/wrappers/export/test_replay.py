@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from tests.wrappers.export.tiny import (
     METHODS,
     TinyPipeline,
     example_inputs,
+    export_tiny,
     new_contract,
     new_pipeline,
 )
@@ -99,3 +102,17 @@ def test_another_models_file_is_seen(tmp_path):
         replayer.replay(model, TinyPipeline().eval(), live)
     apply = dataclasses.replace(model, graph="policy", sha256=None)
     assert replayer.replay(apply, new_pipeline(), live).max_diff == 0.0
+
+
+@pytest.mark.parametrize("backend", ["torch", "leapp"])
+@pytest.mark.parametrize("method", METHODS)
+def test_files_do_not_say_where_they_were_made(tmp_path, method, backend):
+    export_tiny(tmp_path / "out", method, backend=backend, num_rows=5 if backend == "torch" else 1)
+    folders = {Path(torch.__file__).parents[1], Path(__file__).parents[3], tmp_path}
+    for file in (tmp_path / "out").rglob("*.*"):
+        contents = [file.read_bytes()]
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                contents += [archive.read(name) for name in archive.namelist()]
+        for folder in folders:
+            assert not any(str(folder).encode() in content for content in contents), file.name

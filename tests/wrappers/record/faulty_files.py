@@ -45,6 +45,7 @@ class FaultyFiles(ForgetfulFiles):
     def __init__(
         self, root, *, before=None, stop_at=None, fail_at=None, error=None, num_failures=1
     ):
+        super().__init__()
         self.root = Path(root)
         self.operations = []
         self.is_dead = False

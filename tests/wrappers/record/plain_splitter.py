@@ -94,6 +94,7 @@ class PlainSplitter:
         self.quota = quota
         self.episodes = []
         self.pending = []
+        self.just_ended = set()
         self.final = {}
         self.seed = None
         self.num_dropped = self.num_discarded = self.num_cut = self.num_appended = 0
@@ -145,6 +146,7 @@ class PlainSplitter:
             if row.episode is not None:
                 self.close(row, "terminated" if terminated else "truncated", final)
                 self.pending.append(row.episode)
+            self.just_ended.add(row.row)
             self.begin(row, values, None)
 
     def close(self, row, ended, final):
@@ -196,6 +198,7 @@ class PlainSplitter:
 
     def finish_pending(self):
         pending, self.pending = self.pending, []
+        self.just_ended.clear()
         for episode in pending:
             self.finish(episode)
 
@@ -222,6 +225,8 @@ class PlainSplitter:
         for number in event.rows:
             row = self.rows[number]
             ended = [episode for episode in self.pending if episode.row == number]
+            if number in self.just_ended and not ended and event.do != "discard_last":
+                continue  # it is about an episode that is not recorded
             if event.do == "mark":
                 if ended:
                     ended[0].success = event.values["success"]

@@ -86,3 +86,26 @@ class SuicidalStore(EpisodeStore):
         self.count("close")
         super().close(**kwargs)
         self.count("closed")
+
+
+class BrieflyFullDiskStore(FullDiskStore):
+    """Has no room once; there is some by the time somebody tries again."""
+
+    def commit(self, **kwargs):
+        try:
+            super().commit(**kwargs)
+        except RecordingError:
+            self.marker.unlink()
+            raise
+
+
+class SlowlyOpenedStore(EpisodeStore):
+    """Takes its time to open, as one with a long journal does; and for ever beside a ``gate``."""
+
+    def __init__(self, path, *, files, **kwargs):
+        super().__init__(path, files=files, **kwargs)
+        for _ in range(15):
+            time.sleep(0.02)
+            files.alive()
+        while (Path(path).parent / "gate").exists():
+            time.sleep(0.001)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from holdstep.cli import main
-from holdstep.errors import DatasetError
+from holdstep.errors import ConfigError, DatasetError
 from holdstep.wrappers.record import Dataset
 from holdstep.wrappers.record.columns import Column, RowLayout
 from holdstep.wrappers.record.store import EpisodeStore
@@ -52,6 +52,20 @@ def add_episode(store, number, num_steps=4, *, success=True):
     store.append(uid, words, bytes_)
     store.end(uid, ended="reset", success=success, attributes={}, final=None)
     store.commit()
+
+
+def test_attributes_of_a_later_run_are_never_dropped(tmp_path):
+    def run(**attributes):
+        attributes = {"env_args": ENV_ARGS, "versions": {"python": "3"}} | attributes
+        EpisodeStore(tmp_path / "demos", layout=LAYOUT, attributes=attributes).close()
+
+    run(operator="Ada", gains=(1, 2))
+    run(operator="Ada", gains=(1, 2), versions={"python": "4"})
+    run()
+    with pytest.raises(ConfigError, match="'operator' is 'Ada' there and 'Grace' now"):
+        run(operator="Grace")
+    with pytest.raises(ConfigError, match="'shift' is only in the new one"):
+        run(operator="Ada", shift="night")
 
 
 def record(path, numbers, *, compact=True, success=lambda number: True, **options):
@@ -250,5 +264,5 @@ def test_a_list_that_leads_out_of_the_folder(folder, tmp_path):
     for path in ("../other.hdf5", str(tmp_path / "other.hdf5")):
         manifest["shards"][0]["file"] = path
         (folder / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(DatasetError, match="outside of the folder"):
+        with pytest.raises(DatasetError, match="is no file in its folder"):
             Dataset(folder)

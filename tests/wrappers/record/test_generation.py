@@ -149,6 +149,19 @@ def test_attempts_are_bounded(tmp_path):
     assert generated.num_demonstrations == 0
 
 
+def test_a_run_that_kept_nothing_is_not_made_again(tmp_path):
+    tried = []
+
+    async def fails(handle):
+        tried.append(handle.obs["policy"].numpy().tobytes())
+        await handle.step([0.0, 0.0])
+        return False
+
+    for _ in range(3):
+        generate(stack(), fails, tmp_path / "demos", 5, max_attempts=4)
+    assert len(tried) == len(set(tried)) == 12
+
+
 def test_waiting_after_the_end_of_an_episode_is_an_error(tmp_path):
     """By then, the recorder has filed the episode, without its success."""
 

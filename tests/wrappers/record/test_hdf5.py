@@ -1,5 +1,7 @@
 """Episodes written to HDF5 files and read back."""
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from holdstep.errors import ConfigError, DatasetError
 from holdstep.wrappers.record.episode import Episode
+from holdstep.wrappers.record.files import Files
 from holdstep.wrappers.record.formats.hdf5 import (
     list_episodes,
     open_shard,
@@ -231,6 +234,35 @@ def test_what_exists_is_not_written_over(tmp_path):
 
 def with_arrays(**arrays):
     return Episode("demo_0", 2, {path.replace("__", "/"): a for path, a in arrays.items()})
+
+
+def test_hdf5_never_finds_a_full_disk(tmp_path):
+    """It would take the process down; so there is room for all that it writes, or an error."""
+
+    class Measured(Files):
+        room = 0
+
+        def reserve(self, path, num_bytes):
+            assert path.stat().st_size <= max(self.room, 4096)
+            self.room = num_bytes
+            super().reserve(path, num_bytes)
+
+    class Full(Files):
+        def reserve(self, path, num_bytes):
+            if num_bytes > 100_000:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    episodes = [made_episode(n, 300) for n in range(3)]
+    files, path = Measured(), tmp_path / "a.hdf5"
+    masks = {"all": [episode.name for episode in episodes]}
+    write_shard(path, episodes, env_args=ENV_ARGS, masks=masks, files=files)
+    size = path.stat().st_size
+    assert size <= files.room
+    with h5py.File(path) as file:  # what was too much is cut off again
+        assert size == file.id.get_filesize()
+        assert list(file["mask/all"]) == [b"demo_0", b"demo_1", b"demo_2"]
+    with pytest.raises(OSError, match="No space left"):
+        write_shard(tmp_path / "b.hdf5", episodes, env_args=ENV_ARGS, files=Full())
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,40 @@ def test_mark_annotate_and_discard_mean_the_episode_of_the_last_step(tmp_path):
     assert env.stats().discarded == 2
 
 
+def test_what_is_said_of_an_episode_that_is_not_recorded_is_not_said_of_the_next(tmp_path):
+    script = Script(num_envs=3, ends=[([], []), ([0, 1, 2], []), ([], [])])
+    env = RecordEpisodes(ScriptedEnv(script), tmp_path / "demos", **FAST)
+    env.reset()
+    env.step(torch.zeros(3, 2))
+    env.discard([0, 1, 2])
+    env.step(torch.zeros(3, 2))  # ends them
+    env.mark([0], success=True)
+    env.annotate([1], instruction="lift")
+    env.discard([2])
+    env.step(torch.zeros(3, 2))
+    env.close()
+    found = sorted(Dataset(env.path), key=lambda episode: episode.attributes["env_id"])
+    assert [e.attributes["episode_id"] for e in found] == [1, 1, 1]
+    assert found[0].success is None
+    assert "instruction" not in found[1].attributes
+    assert env.stats().discarded == 3
+
+
+def test_names_of_the_file_are_no_attributes(tmp_path):
+    env = RecordEpisodes(ScriptedEnv(Script()), tmp_path / "demos", **FAST)
+    env.reset()
+    for name in ("attributes_json", "num_samples", "uid", "seed"):
+        with pytest.raises(ConfigError, match=name):
+            env.annotate([0], **{name: 1})
+    env.close()
+
+
+def test_a_folder_of_something_else_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RecordingError, match=r"something else than a recording: \['notes.txt'\]"):
+        RecordEpisodes(ScriptedEnv(Script()), tmp_path)
+
+
 def test_the_last_finished_episode_can_be_taken_back(tmp_path):
     script = Script(num_envs=2, ends=[([0, 1], [])])
     env = RecordEpisodes(ScriptedEnv(script), tmp_path / "demos", max_episodes=4, **FAST)
@@ -282,6 +316,22 @@ def test_cut_episodes_are_kept_or_dropped_and_counted(tmp_path, partial):
     kept = [e.ended for e in Dataset(env.path)] if partial == "keep" else []
     assert sorted(kept) == (["closed", "closed", "reset"] if partial == "keep" else [])
     assert env.stats().acknowledged == len(kept)
+
+
+def test_rows_whose_scene_was_set_begin_anew(tmp_path):
+    env = make("holdstep:CartPole", num_envs=2, device="cpu", seed=0)
+    env = RecordEpisodes(env, tmp_path / "demos", **FAST)
+    env.reset()
+    state = env.scene_state()
+    env.step(torch.zeros(2, 1))
+    obs = env.set_scene_state({path: values[1:] for path, values in state.items()}, [1])
+    env.step(torch.zeros(2, 1))
+    env.close()
+    found = {(e.attributes["env_id"], e.attributes["episode_id"]): e for e in Dataset(env.path)}
+    assert {key: (e.num_steps, e.ended) for key, e in found.items()} == {
+        (0, 0): (2, "closed"), (1, 0): (1, "reset"), (1, 1): (1, "closed")
+    }  # fmt: skip
+    assert np.array_equal(found[1, 1].arrays["obs/policy"][0], obs["policy"][1])
 
 
 def test_rows_that_were_put_elsewhere_begin_anew(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -70,6 +71,24 @@ def test_a_changed_byte_anywhere_in_the_journal_is_noticed(driver, tmp_path):
     assert len(lost) <= 2
     for uid, episode in found.items():
         check_episode(episode, driver.acknowledged[uid])
+
+
+@pytest.mark.parametrize("way", ["absolute", "up", "through", "self"])
+def test_a_list_that_names_other_files_moves_none_of_them(driver, tmp_path, way):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"somebody's")
+    names = {"absolute": str(victim), "up": "../victim", "through": "shards/../../victim"}
+    path = driver.path / "manifest.json"
+    content = json.loads(path.read_text())
+    content["shards"][0]["file"] = names.get(way, "shards/..")
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordingError, match="no file in its folder"):
+        driver.open()
+    report = repair(driver.path, files=ForgetfulFiles())
+    assert victim.read_bytes() == b"somebody's"
+    assert "made manifest.json anew from the shards" in report.done
+    driver.gone.add(7)
+    check(read_all(driver.path), driver)
 
 
 def test_drafts_are_deleted(driver):

@@ -334,6 +334,81 @@ def test_growth_is_bounded(tmp_path):
     assert 2 < len(driver.acknowledged) < 40
 
 
+def test_growth_counts_each_episode_once_and_nothing_that_was_there(tmp_path):
+    path = tmp_path / "demos.hdf5"
+    write_shard(path, [made_episode(number) for number in range(3)], env_args=ENV_ARGS)
+    counts = []
+    max_bytes = path.stat().st_size // 4
+    for compacts in (False, True):
+        driver = driver_for(path, max_bytes=max_bytes)
+        while not driver.store.full:
+            record_one(driver)
+            driver.commit()
+            if compacts:
+                driver.store.compact()
+        counts.append(len(driver.acknowledged))
+        driver.close()
+    assert counts[0] == counts[1] > 2
+
+
+def test_a_full_store_stays_full_when_its_episodes_become_smaller(tmp_path):
+    driver = driver_for(tmp_path / "demos", max_bytes=40_000, shard_bytes=1, compression="gzip")
+    driver.begin(0)
+    words, bytes_ = np.zeros((1, LAYOUT.num_words), "i4"), np.zeros((1, LAYOUT.num_bytes), "u1")
+    driver.store.append(driver.under_way[0].uid, words.repeat(900, 0), bytes_.repeat(900, 0))
+    assert driver.store.full
+    driver.store.end(
+        driver.under_way[0].uid, ended="truncated", success=True, attributes={}, final=None
+    )
+    driver.store.commit()
+    driver.store._finished.release()
+    driver.store.compact()
+    assert driver.store._compactor.num_bytes < 40_000
+    assert driver.store.full
+    driver.store.close()
+
+
+def test_the_last_episode_of_a_row_is_the_last_wherever_it_lies_in_the_journal(tmp_path):
+    driver = driver_for(tmp_path / "demos", segment_bytes=500)
+    for _ in range(2):
+        record_one(driver, num_steps=6)
+        driver.commit()
+    journal = driver.store._journal
+    for number in range(journal.oldest_segment, journal.index[0].end[0] + 1):
+        journal.copy_forward(number)  # all of the first episode
+    driver.commit(position=1)
+    driver.store.abandon()
+    driver.open(adopt=True)
+    ends = {uid: episode.end for uid, episode in driver.store._journal.index.items()}
+    assert ends[0] > ends[1], "nothing was moved"
+    with pytest.raises(RecordingError, match="Episode 0 can't be discarded"):
+        driver.store.discard(0)
+    driver.discard_last(0)
+    driver.close()
+    check(read_all(driver.path), driver)
+
+
+def test_signs_of_life_come_while_a_long_recording_is_opened_and_moved(tmp_path):
+    signs = []
+    files = ForgetfulFiles(lambda: signs.append(1))
+    driver = driver_for(tmp_path / "demos.hdf5", segment_bytes=500)
+    for _ in range(10):
+        record_one(driver)
+        driver.commit()
+    driver.close(compact=False)
+    num_segments = len(list((tmp_path / "demos.hdf5.parts" / "journal").iterdir()))
+    driver.open(files=files)
+    assert len(signs) >= num_segments > 3
+    signs.clear()
+    driver.close()
+    assert len(signs) > 10  # at least one for each episode, and one for the file's checksum
+    signs.clear()
+    driver.open(files=files)
+    record_one(driver)
+    driver.close()
+    assert len(signs) >= 3  # it was copied first
+
+
 def test_arguments_are_checked(tmp_path):
     with pytest.raises(ConfigError, match="durability"):
         driver_for(tmp_path, durability="paper")

@@ -180,6 +180,22 @@ def test_what_was_acknowledged_survives_the_death_of_all(tmp_path, writer):
     assert found == {key: expected[key] for key in found}
 
 
+def test_an_episode_that_the_filter_dropped_can_be_taken_back_by_the_next_writer(tmp_path):
+    _, env = recorded(tmp_path / "demos", success_filter="succeeded")
+    env.reset()
+    for _ in range(6):
+        env.step(torch.zeros(3, 2))
+    env.flush()
+    os.kill(writer_pid(env), signal.SIGKILL)
+    env.discard_last([0, 1, 2])
+    env.mark([0])
+    env.flush()
+    assert env.stats().num_writer_restarts == 1
+    assert env.stats().discarded == 3
+    env.close()
+    assert [e.attributes["env_id"] for e in Dataset(env.path)] == [0]
+
+
 def test_a_run_after_a_crash_adds_to_what_is_there(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", LOOP, str(tmp_path / "demos"), "thread"],
@@ -189,9 +205,10 @@ def test_a_run_after_a_crash_adds_to_what_is_there(tmp_path):
         while int(process.stdout.readline()) < 10:
             pass
         process.kill()
-    cloning, env = recorded(tmp_path / "demos", writer="thread")
+    cloning, env = recorded(tmp_path / "demos", writer="thread", durability="os")
     env.reset()
     before = env.stats().num_episodes
+    assert env.stats().durable == 0  # whatever that one left in its journal
     for _ in range(60):
         env.step(torch.randn(3, 2))
     env.close()

@@ -22,6 +22,7 @@ from holdstep.wrappers.export.backends.base import (
     model_file,
     without_deprecations,
 )
+from holdstep.wrappers.export.backends.source_paths import forget_source_of_script
 
 if TYPE_CHECKING:
     from holdstep.wrappers.export.contract import ModelFile, TensorSpec
@@ -83,6 +84,8 @@ class LeappBackend:
             ) from error
         (root / graph / "log.txt").unlink(missing_ok=True)
         file = root / graph / f"{graph}{SUFFIXES[self.method]}"
+        if file.suffix == ".pt":
+            forget_source_of_script(file)
         # TorchScript does not say whether the number is baked in; the replay finds out.
         batch = None if file.suffix == ".pt" else len(example_inputs[0])
         entry = model_file(self, signature, folder, file, batch=batch)

@@ -18,6 +18,7 @@ from holdstep.wrappers.export.backends.base import (
     model_file,
     without_deprecations,
 )
+from holdstep.wrappers.export.backends.source_paths import forget_source
 
 if TYPE_CHECKING:
     from holdstep.wrappers.export.contract import ModelFile
@@ -67,12 +68,14 @@ def exported_program(
             shapes[tensor] = {0: torch.export.Dim.AUTO}
     try:
         with torch.no_grad(), without_deprecations():
-            return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # of many classes, most of them internal to torch
         raise TraceError(
             f"torch.export can't follow the pipeline: {first_lines(error)} Terms must compute with "
             "tensors: no Python `if`, `.item()` or `.tolist()` on their values."
         ) from error
+    forget_source(program)
+    return program
 
 
 def has_open_rows(program: torch.export.ExportedProgram) -> bool:

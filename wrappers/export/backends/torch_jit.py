@@ -18,6 +18,7 @@ from holdstep.wrappers.export.backends.base import (
     model_file,
     without_deprecations,
 )
+from holdstep.wrappers.export.backends.source_paths import forget_source_of_script
 from holdstep.wrappers.export.backends.torch_export import exported_program, unchecked_module
 
 if TYPE_CHECKING:
@@ -109,5 +110,6 @@ def _saved(
     file = folder / f"{signature.graph}.pt"
     with without_deprecations():
         script.save(str(file))
+    forget_source_of_script(file)
     # Nothing in the file says whether the number of rows is open.
     return model_file(backend, signature, folder, file, batch=None)

@@ -134,13 +134,8 @@ class MarkedAnswers:
                 return self._marks.zeros(connection, run.num_rows)
             return run.memory(name, kind, (), torch.float32).clone()
         self._marks.memory(name, tensor, reset, run.term)
-        is_new = name not in run.memories
-        value = run.memory(name, kind, tuple(tensor.shape[1:]), tensor.dtype)
-        if is_new:
-            with run.unwatched():
-                value.copy_(tensor)
         # A copy: the env's code may go on to write to what it gets.
-        return value.clone()
+        return run.memory(name, kind, tuple(tensor.shape[1:]), tensor.dtype).clone()
 
     def remember(self, connection: str, tensor: torch.Tensor) -> torch.Tensor:
         """Note what a memory becomes."""

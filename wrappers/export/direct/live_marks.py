@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from holdstep.envs.observations import flatten_groups
 from holdstep.wrappers.export.computation import Computation
 from holdstep.wrappers.export.direct.places import Uses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from holdstep.envs.contract import Obs
+    from holdstep.wrappers.export.direct.answers import MarkedAnswers
     from holdstep.wrappers.export.direct.workflow import DirectEnv
     from holdstep.wrappers.export.policies import PolicyNetwork
     from holdstep.wrappers.export.proxies.owners import Route
@@ -28,17 +31,21 @@ class ProbeRun:
     Attributes:
         term: what is running.
         num_rows: of the env.
+        writes: targets, in the order in which they were written.
         given: what markers of inputs and constants were given, by connection or name.
         copies: the copy that the env's code saw of each of its tensors, by path.
         uses: that watches which of them are used; None for nobody.
+        obs: the observations, by name.
     """
 
     def __init__(self, num_rows: int) -> None:
         self.term = ""
         self.num_rows = num_rows
+        self.writes: list[Write] = []
         self.given: dict[str, torch.Tensor] = {}
         self.copies: dict[str, torch.Tensor] = {}
         self.uses: Uses | None = None
+        self.obs: Obs = {}
         self._copied: dict[int, torch.Tensor] = {}
         self._originals: dict[int, torch.Tensor] = {}
 
@@ -47,7 +54,8 @@ class ProbeRun:
         return route.live().detach().clone()
 
     def catch(self, write: Write) -> None:
-        """Nothing is written."""
+        """Note a target."""
+        self.writes.append(write)
 
     def substitute(self, path: str, tensor: torch.Tensor) -> torch.Tensor:
         """A copy; one for all paths that lead to the same tensor."""
@@ -88,10 +96,12 @@ class ProbeListener:
 
     Args:
         run: that takes the notes.
+        answers: that catch targets.
     """
 
-    def __init__(self, run: ProbeRun) -> None:
+    def __init__(self, run: ProbeRun, answers: MarkedAnswers) -> None:
         self._run = run
+        self._answers = answers
 
     def read(self, connection: str, tensor: torch.Tensor, **meaning: Any) -> torch.Tensor:
         """Note what the marker was given first; the next ones are the same, or refused."""
@@ -104,8 +114,8 @@ class ProbeListener:
         return self._noted(tensor)
 
     def write(self, connection: str, tensor: torch.Tensor, **meaning: Any) -> torch.Tensor:
-        """Nothing is written."""
-        return tensor
+        """Catch a target."""
+        return self._answers.write(connection, tensor, **meaning)
 
     def recall(
         self,
@@ -148,6 +158,13 @@ class LiveMarks:
         with self._running(run):
             pass
         return run.given
+
+    def obs(self) -> dict[str, torch.Tensor]:
+        """Observations of the env as it is now, by name."""
+        run = ProbeRun(self._env.num_envs)
+        with self._running(run):
+            pass
+        return {name: value.detach().clone() for name, value in run.obs.items()}
 
     def made_attributes(self) -> dict[str, torch.Tensor]:
         """Zeros in the shape of what the env's code makes in its first step, by attribute.
@@ -192,11 +209,10 @@ class LiveMarks:
         with (
             torch.inference_mode(False),
             torch.no_grad(),
-            torch.random.fork_rng([device] if device.type == "cuda" else []),
             self._computation.running(run),
         ):
             with run.uses or contextlib.nullcontext():
-                env.env._get_observations()
+                run.obs = flatten_groups(env.env._get_observations())
                 env.process_action(run, actions)
                 env.apply_action(run)
             yield

@@ -119,16 +119,12 @@ class DirectEnv(ManagerBasedEnv):
         """Markers are answered by a run, too."""
         before = self._answers
         # A probe answers markers itself.
-        self._answers = answers = MarkedAnswers(self.marks, cast("DiscoveryRun | ModuleRun", run))
-        attributes = vars(self.env)  # a copy by now, which is gone after the run
-        if "num_envs" in attributes:
-            attributes["num_envs"] = run.num_rows
-        if not isinstance(run, ProbeRun):
-            for name, tensor in self.live.made_attributes().items():
-                if name not in attributes:
-                    attributes[name] = run.substitute(f"{ENV}.{name}", tensor)
+        answers = MarkedAnswers(self.marks, cast("DiscoveryRun | ModuleRun", run))
+        listener = ProbeListener(run, answers) if isinstance(run, ProbeRun) else answers
+        self._answers = answers
         try:
-            with listening(ProbeListener(run) if isinstance(run, ProbeRun) else answers):
+            self._prepare(run)
+            with _same_random_numbers(self.adapter.device), listening(listener):
                 yield answers
         finally:
             self._answers = before
@@ -160,11 +156,13 @@ class DirectEnv(ManagerBasedEnv):
             self.env._apply_action()
 
     def last_obs(self) -> dict[str, torch.Tensor]:
-        """What the adapter returned last, or what a reference env tells again."""
+        """What a simulator's adapter returned last; else what the env's code computes again."""
         kept = getattr(self.adapter, "_last_obs", None)
-        if kept:
-            return dict(kept.copy())
-        return {name: value.clone() for name, value in self.adapter.observe().items()}  # type: ignore[attr-defined]
+        return dict(kept.copy()) if kept else self.live.obs()
+
+    def reference_run(self, device: torch.device, plan: Plan) -> Any:
+        """A probe: markers return what they are given, so that none is trusted."""
+        return ProbeRun(self.num_envs)
 
     def quieten(self, groups: Iterable[str], changes: Changes, *, delays: bool) -> None:
         """Noise models of the configuration are off."""
@@ -202,6 +200,27 @@ class DirectEnv(ManagerBasedEnv):
         if connection not in self.live.values():
             return None
         return lambda: self.live.values()[connection]
+
+    def _prepare(self, run: Run) -> None:
+        """The env's attributes, which are copies by now and gone after the run, fit the run."""
+        attributes = vars(self.env)
+        if "num_envs" in attributes:
+            attributes["num_envs"] = run.num_rows
+        if isinstance(run, ProbeRun):
+            return
+        for name, tensor in self.live.made_attributes().items():
+            if name not in attributes:
+                attributes[name] = run.substitute(f"{ENV}.{name}", tensor)
+
+
+def _same_random_numbers(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Torch's generators are put back after a ``with`` block; in a trace nothing is drawn."""
+    if torch.compiler.is_compiling() or torch._C._is_tracing():
+        return contextlib.nullcontext()
+    manager: contextlib.AbstractContextManager[None] = torch.random.fork_rng(
+        [device] if device.type == "cuda" else []
+    )
+    return manager
 
 
 class _Observation:

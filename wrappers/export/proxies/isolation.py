@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import types
-from collections.abc import Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import torch
 
+from holdstep.errors import DiscoveryError
+
 _MAX_DEPTH = 4
 _FOREIGN = {"warp", "mujoco", "mujoco_warp", "numpy", "logging", "threading", "viser", "pxr"}
 _SCALARS = (int, float, bool, str, bytes, type(None), Enum, torch.device, torch.dtype)
+_CONTAINERS = (dict, list, tuple, deque, set, frozenset)
 
 Substitute = Callable[[str, torch.Tensor], torch.Tensor]
 """What a run sees in place of a tensor: gets the path of the tensor and the tensor."""
@@ -102,17 +107,12 @@ class Isolation:
             return substitute(path, value)
         if depth > _MAX_DEPTH or isinstance(value, _SCALARS) or id(value) in self._shared:
             return value
-        if type(value) is dict:
-            return {
+        if isinstance(value, _CONTAINERS):
+            entries = {
                 key: self._copy(entry, f"{path}[{key!r}]", substitute, depth + 1, seen)
-                for key, entry in value.items()
+                for key, entry in _entries(value)
             }
-        if type(value) in (list, tuple):
-            entries = [
-                self._copy(entry, f"{path}[{index}]", substitute, depth + 1, seen)
-                for index, entry in enumerate(value)
-            ]
-            return entries if isinstance(value, list) else tuple(entries)
+            return _with_entries(value, entries, path)
         if id(value) not in seen and self._is_owned(value):
             self._isolate(value, path, substitute, depth, seen)
         return value
@@ -130,12 +130,9 @@ class Isolation:
             found.scalars[path] = value
         elif depth > _MAX_DEPTH or isinstance(value, _SCALARS) or id(value) in self._shared:
             return
-        elif type(value) is dict:
-            for key, entry in value.items():
+        elif isinstance(value, _CONTAINERS):
+            for key, entry in _entries(value):
                 self._collect_value(entry, f"{path}[{key!r}]", found, depth + 1, seen)
-        elif type(value) in (list, tuple):
-            for index, entry in enumerate(value):
-                self._collect_value(entry, f"{path}[{index}]", found, depth + 1, seen)
         elif id(value) not in seen and self._is_owned(value):
             seen.add(id(value))
             self._collect(vars(value), path, found, depth, seen)
@@ -148,6 +145,34 @@ class Isolation:
             return False
         attributes = getattr(value, "__dict__", None)
         return isinstance(attributes, dict) and not _is_config(value)
+
+
+def _entries(container: Any) -> list[tuple[Any, Any]]:
+    """What a container holds, by key or position."""
+    return list(container.items() if isinstance(container, Mapping) else enumerate(container))
+
+
+def _with_entries(container: Any, entries: dict[Any, Any], path: str) -> Any:
+    """A container of the same class (and default, or maximal length) with other entries."""
+    if isinstance(container, (tuple, frozenset)) and all(
+        entries[key] is entry for key, entry in _entries(container)
+    ):
+        return container  # nothing in it was replaced, and it can't be changed
+    try:
+        if isinstance(container, tuple):
+            make = getattr(type(container), "_make", type(container))  # a named tuple's
+            return make(entries.values())
+        if isinstance(container, (set, frozenset)):
+            return type(container)(entries.values())
+        copied = copy.copy(container)
+        for key, entry in entries.items():
+            copied[key] = entry
+    except Exception as error:  # whatever a container of somebody's own raises
+        raise DiscoveryError(
+            f"{path} is a {type(container).__name__}, of which no copy could be made to run on "
+            f"({type(error).__name__}: {error}). Keep tensors in attributes, lists or dictionaries."
+        ) from error
+    return copied
 
 
 def _is_config(value: Any) -> bool:

@@ -24,6 +24,7 @@ _HOST_READS = {
     "tolist": ".tolist()",
     "numpy": ".numpy()",
     "__array__": "numpy conversion",
+    "is_nonzero": "torch.is_nonzero()",
     "__bool__": "truth value (if, while, and, or, assert)",
     "__int__": "int()",
     "__float__": "float()",
@@ -186,7 +187,7 @@ class Watch(TorchFunctionMode):
         result: Any,
     ) -> None:
         drawn = self._drawn(name)
-        if name in _HOST_READS or name in _SHAPE_READS or _selects_by_mask(name, args):
+        if name in _HOST_READS or _has_size_by_values(name, args, kwargs):
             sources = self._union(given)
             if sources:
                 how = _HOST_READS.get(name, f"a result whose size depends on values ({name})")
@@ -257,10 +258,15 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-def _selects_by_mask(name: str, args: tuple[Any, ...]) -> bool:
-    if name != "__getitem__" or len(args) < 2:
-        return False
-    return any(index.dtype in (torch.bool, torch.uint8) for index in _tensors(args[1]))
+def _has_size_by_values(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    if name == "where":
+        return len(args) + len(kwargs) == 1  # the condition alone: where it holds
+    if name == "repeat_interleave":
+        repeats = args[1] if len(args) > 1 else kwargs.get("repeats", args[0] if args else None)
+        return isinstance(repeats, torch.Tensor) and kwargs.get("output_size") is None
+    if name == "__getitem__" and len(args) == 2:
+        return any(index.dtype in (torch.bool, torch.uint8) for index in _tensors(args[1]))
+    return name in _SHAPE_READS
 
 
 def _overwrites(name: str, args: tuple[Any, ...], target: torch.Tensor) -> bool:

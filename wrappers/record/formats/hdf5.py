@@ -20,6 +20,7 @@ from holdstep.wrappers.record.formats.hdf5_read import (
 from holdstep.wrappers.record.formats.hdf5_write import (
     LAYOUT_ATTRIBUTES,
     ShardWriter,
+    episode_bytes,
     write_shard,
 )
 
@@ -31,6 +32,7 @@ __all__ = [
     "array_paths",
     "array_shape",
     "check_compression",
+    "episode_bytes",
     "episode_names",
     "list_episodes",
     "open_file",

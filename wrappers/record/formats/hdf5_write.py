@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -13,6 +15,7 @@ import numpy as np
 from h5py import h5d, h5g, h5p, h5s, h5t
 
 from holdstep.errors import DatasetError
+from holdstep.wrappers.record.files import Files
 from holdstep.wrappers.record.formats.hdf5_attributes import JSON_ATTRIBUTE, write_attributes
 from holdstep.wrappers.record.formats.hdf5_filters import check_compression, creation_properties
 
@@ -27,6 +30,12 @@ LAYOUT_ATTRIBUTES = frozenset({"num_samples", "success", "ended", JSON_ATTRIBUTE
 
 GYMNASIUM_ENV_TYPE = 2
 """What robomimic calls an env of Gymnasium's in ``env_args["type"]``."""
+
+_BYTES_AN_ARRAY = 4096
+_BYTES_A_CHUNK = 256
+_BYTES_A_NAME = 64
+_SLACK = 1 << 16
+"""Far more than HDF5 takes for an array, a chunk of one, a name in a mask, and anything else."""
 
 
 def _link_properties() -> Any:
@@ -54,6 +63,7 @@ def write_shard(
     env_args: Mapping[str, Any],
     compression: str = "none",
     masks: Mapping[str, Iterable[str]] | None = None,
+    files: Files | None = None,
 ) -> None:
     """Write episodes to a new file, one after the other.
 
@@ -69,6 +79,7 @@ def write_shard(
             turns them into its own order when it reads the file.
         compression: ``"none"``, ``"lz4"``, ``"zstd"`` or ``"gzip"``.
         masks: names of subsets and of the episodes in each: robomimic's filter keys.
+        files: how the disk is changed.
 
     Raises:
         ConfigError: there is no such compression.
@@ -76,13 +87,21 @@ def write_shard(
         DatasetError: two episodes of one name, or an episode that can't be written in this layout.
         OSError: the file exists, or the disk is full.
     """
-    writer = ShardWriter(file_path, env_args=env_args, compression=compression)
+    path, files = Path(file_path), files or Files()
+    writer = ShardWriter(path, env_args=env_args, compression=compression)
     try:
+        # HDF5 takes the process down with it when it finds no room.
         for episode in episodes:
-            writer.add(episode)
+            read = dataclasses.replace(episode, arrays=dict(episode.arrays))  # once, if from a file
+            files.reserve(path, writer.num_bytes + episode_bytes(read))
+            writer.add(read)
         for mask, members in (masks or {}).items():
-            writer.add_mask(mask, members)
-        writer.close()
+            names = list(members)
+            size = sum(_BYTES_A_NAME + len(name) for name in names)
+            files.reserve(path, writer.num_bytes + _SLACK + size)
+            writer.add_mask(mask, names)
+        # Most often HDF5 has cut off itself what was reserved, and something of its own, too.
+        files.truncate(path, min(writer.close(), path.stat().st_size))
     finally:
         writer.abandon()
 
@@ -173,6 +192,13 @@ class ShardWriter:
         """Close a file that nobody needs, without looking at it: it may be unusable."""
         with contextlib.suppress(OSError, RuntimeError):
             self._file.close()
+
+
+def episode_bytes(episode: Episode) -> int:
+    """The most that an episode takes in a file, with all that describes it [byte]."""
+    described = len(episode.arrays) * (_BYTES_AN_ARRAY + _BYTES_A_CHUNK * episode.num_steps)
+    attributes = len(json.dumps(dict(episode.attributes), default=str))
+    return sum(a.nbytes for a in episode.arrays.values()) + described + 4 * attributes + _SLACK
 
 
 def _write_episode(data: h5g.GroupID, episode: Episode, compression: str) -> None:
