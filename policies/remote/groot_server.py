@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from holdstep.policies.chunked.protocol import ChunkedPolicy
 
 _STOP_TIMEOUT_S = 30.0
+# A signal that reaches another thread of the process, or comes just before the wait, does not
+# interrupt it: Ctrl-C would then be noticed at the next request only.
+_LOOK_UP_MS = 200
 
 
 class GrootServer:
@@ -191,8 +194,11 @@ class GrootServer:
         poller.register(socket, zmq.POLLIN)
         poller.register(control, zmq.POLLIN)
         while not self._killed:
-            if control in dict(poller.poll()):
+            ready = dict(poller.poll(_LOOK_UP_MS))
+            if control in ready:
                 break
+            if socket not in ready:
+                continue
             reply = self._reply(socket.recv_multipart(copy=False))
             socket.send(reply, copy=False)
         # The reply to a kill is still to be sent; what else there is is dropped.

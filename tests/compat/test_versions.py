@@ -35,6 +35,8 @@ import gymnasium
 assert gymnasium.__version__ == "{version}"
 import pytest
 raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/wrappers",
+    # Minutes of tests that have nothing to do with Gymnasium.
+    "--ignore=tests/wrappers/export", "--ignore=tests/wrappers/record",
     "tests/envs/test_checker.py", "tests/envs/adapters/test_gymnasium.py",
     "tests/envs/adapters/test_gymnasium_rows.py", "tests/envs/reference"]))
 """
