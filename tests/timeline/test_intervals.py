@@ -46,6 +46,14 @@ def test_a_row_does_at_each_moment_what_the_ticks_and_calls_say(run, data, tmp_p
             assert intervals.states[index] == run.state_at(row, moment + 0.5), (row, moment)
 
 
+def test_a_gap_as_long_as_the_median_tick_is_short_whatever_rounding_does(tmp_path):
+    suspended = rows_active(1)
+    times = [(-185, -185), (-185, -185), (-145, -143), (-142, -140)]  # median 1, last gap 1
+    run = Run(1, [(begin, end, suspended, None, np.array([-1])) for begin, end in times])
+    states = IntervalMaker(timeline_of(run, tmp_path)).of_row(0).states
+    assert states.tolist() == [NO_TICK, SUSPENDED]
+
+
 @SETTINGS
 @given(run=runs(max_envs=6), num_columns=st.integers(1, 40), max_lines=st.integers(1, 8))
 def test_pixels_are_exact_averages(run, num_columns, max_lines, tmp_path):

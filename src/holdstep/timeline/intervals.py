@@ -13,6 +13,9 @@ from holdstep.timeline.spans import Interval
 from holdstep.timeline.states import RowState
 from holdstep.timeline.timeline import Floats, Timeline
 
+# Differences of times in s are inexact; what differs by less than a clock tells is the same.
+_RESOLUTION_S = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class RowIntervals:
@@ -62,7 +65,7 @@ class IntervalMaker:
     def breaks(self) -> Ints:
         """Ticks that begin after a gap that is shown."""
         gaps = self._timeline.tick_begin_s[1:] - self._timeline.tick_end_s[:-1]
-        return (gaps > self.short_gap_s).nonzero()[0] + 1
+        return (gaps > self.short_gap_s + _RESOLUTION_S).nonzero()[0] + 1
 
     def of_row(self, index: int) -> RowIntervals:
         """What a row did from the first tick or call of the timeline to the last.
