@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
 from holdstep.envs import TorchVectorEnv, make
+
+# Whether a change is good must not depend on the luck of a draw: by default, property tests try the
+# same examples each time. HYPOTHESIS_PROFILE=fuzz looks for new ones.
+hypothesis.settings.register_profile("same-examples", derandomize=True, database=None)
+hypothesis.settings.register_profile("fuzz", print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same-examples"))
 
 # The tensors here are small, and threads that wait for each other are slow on a busy machine.
 torch.set_num_threads(1)
