@@ -95,6 +95,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
         "remote_policies",
         "action_chunks",
         "timeline",
+        "monitoring",
         "evaluation",
         "generation",
         "datasets",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -13,6 +14,7 @@ from holdstep.envs.capabilities import FreezeLevel, RngScope
 from holdstep.errors import ConfigError, SuspensionError
 from holdstep.wrappers.held_rows import HeldRows
 from holdstep.wrappers.order import Stage
+from holdstep.wrappers.suspension_stats import SuspensionStats
 from holdstep.wrappers.waits import FinishedWait, Wait, WaitClock, Waits, checked_waits, shortened
 
 if TYPE_CHECKING:
@@ -81,6 +83,8 @@ class SuspendOnWait(HeldRows):
         self.wait_timeout_s = wait_timeout_s
         self._waits = Waits(clock)
         self._looked = False  # by resume_finished(), for the next step
+        self._num_steps = self._held_row_steps = 0
+        self._waited_s = 0.0
         if rng == "per_env":
             self.capabilities = dataclasses.replace(self.capabilities, rng="per_env")
 
@@ -198,6 +202,16 @@ class SuspendOnWait(HeldRows):
         self._looked = True
         return self._ids(sorted(self._apply(finished)))
 
+    def stats(self) -> SuspensionStats:
+        """How much rows stood still so far."""
+        row_steps = self._num_steps * self.num_envs
+        return SuspensionStats(
+            num_steps=self._num_steps,
+            num_suspended=len(self._suspensions),
+            suspended_share=self._held_row_steps / row_steps if row_steps else 0.0,
+            waited_s=self._waited_s,
+        )
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Obs, Info]:
@@ -238,7 +252,7 @@ class SuspendOnWait(HeldRows):
             result = self.env.step_masked(actions, self._active_mask)
         else:
             result = self.env.step(actions)
-        self._looked = False  # not before: a step that was refused is tried again
+        self._stepped()
         return result
 
     def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
@@ -247,13 +261,18 @@ class SuspendOnWait(HeldRows):
             self._resume_finished()
             active_mask = active_mask & self._active_mask
         result = self.env.step_masked(actions, active_mask)
-        self._looked = False
+        self._stepped()
         return result
 
     def close_extras(self, **kwargs: Any) -> None:
         """Forget what rows wait for, let go of them, and unhook the backend."""
         self._waits.clear()
         super().close_extras(**kwargs)
+
+    def _stepped(self) -> None:
+        self._looked = False  # not before: a step that was refused is tried again
+        self._num_steps += 1
+        self._held_row_steps += len(self._suspensions)
 
     def _resume_finished(self) -> None:
         """Resume the rows whose wait is done; wait for one when there is no other row to step."""
@@ -262,7 +281,12 @@ class SuspendOnWait(HeldRows):
             self._apply(self._waits.take_finished())
         while self._all_suspended():  # maybe by a condition that was just looked at
             self._looked = False
-            self._apply(self._waits.block(self.wait_timeout_s, needed=self._all_suspended))
+            begin_s = time.perf_counter()
+            try:
+                finished = self._waits.block(self.wait_timeout_s, needed=self._all_suspended)
+            finally:
+                self._waited_s += time.perf_counter() - begin_s
+            self._apply(finished)
 
     def _all_suspended(self) -> bool:
         return len(self._suspensions) == self.num_envs

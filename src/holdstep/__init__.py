@@ -2,7 +2,8 @@
 
 ``holdstep.envs`` says what an env is and adapts simulators to it, ``holdstep.wrappers`` is what can
 be stacked on one, ``holdstep.policies`` is what produces actions, ``holdstep.timeline`` shows what
-a run did with its time. Importing this package imports neither torch nor a simulator.
+a run did with its time, ``holdstep.monitor`` what a stack is doing now. Importing this package
+imports neither torch nor a simulator.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from holdstep._version import __version__
 from holdstep.gym_registration import register
 
 if TYPE_CHECKING:
+    from holdstep.monitor import stats
     from holdstep.policies.evaluation import EvalResult, evaluate
 
 __all__ = [
@@ -22,12 +24,14 @@ __all__ = [
     "envs",
     "errors",
     "evaluate",
+    "monitor",
     "policies",
+    "stats",
     "timeline",
     "wrappers",
 ]
 
-_SUBMODULES = frozenset({"envs", "errors", "policies", "timeline", "wrappers"})
+_SUBMODULES = frozenset({"envs", "errors", "monitor", "policies", "timeline", "wrappers"})
 _FROM_POLICIES = frozenset({"EvalResult", "evaluate"})
 
 register()
@@ -36,6 +40,8 @@ register()
 def __getattr__(name: str) -> object:
     if name in _SUBMODULES:
         return importlib.import_module(f"holdstep.{name}")
+    if name == "stats":
+        return importlib.import_module("holdstep.monitor").stats
     if name in _FROM_POLICIES:
         return getattr(importlib.import_module("holdstep.policies"), name)
     raise AttributeError(f"module 'holdstep' has no attribute {name!r}")

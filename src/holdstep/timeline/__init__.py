@@ -8,7 +8,7 @@ from holdstep.timeline.html_page import write_html
 from holdstep.timeline.intervals import IntervalMaker, RowIntervals
 from holdstep.timeline.png import draw_png
 from holdstep.timeline.reader import read_timeline
-from holdstep.timeline.spans import Call, EpisodeSpan, Interval, Note
+from holdstep.timeline.spans import Call, EpisodeSpan, Interval, Note, Sample
 from holdstep.timeline.states import RowState
 from holdstep.timeline.summary import TimelineSummary, summarize
 from holdstep.timeline.timeline import Timeline
@@ -22,6 +22,7 @@ __all__ = [
     "Note",
     "RowIntervals",
     "RowState",
+    "Sample",
     "Timeline",
     "TimelineSummary",
     "TimelineWriter",

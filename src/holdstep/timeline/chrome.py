@@ -26,9 +26,9 @@ _BATCH, _CALLS, _ROWS, _EPISODES = 1, 2, 3, 4
 def to_chrome_trace(timeline: Timeline) -> dict[str, Any]:
     """The timeline as an object of the Trace Event Format, of which each event is a dict.
 
-    Four groups of tracks: the ticks of the batch with counters of its rows and their staleness; the
-    calls, side by side where several run at once; a track per row with what it did; and a track per
-    row with its episodes.
+    Four groups of tracks: the ticks of the batch with counters of its rows, their staleness and
+    what was sampled; the calls, side by side where several run at once; a track per row with what
+    it did; and a track per row with its episodes.
 
     Args:
         timeline: what to export. An event takes about 100 bytes, and each row has one for
@@ -50,6 +50,7 @@ def to_chrome_trace(timeline: Timeline) -> dict[str, Any]:
             *_rows(timeline),
             *_episodes(timeline),
             *_notes(timeline),
+            *_samples(timeline),
         ],
     }
 
@@ -169,3 +170,11 @@ def _notes(timeline: Timeline) -> Iterator[Event]:
             "tid": 1,
             "ts": _microseconds(note.at_s),
         }
+
+
+def _samples(timeline: Timeline) -> Iterator[Event]:
+    for sample in timeline.samples:
+        event: Event = {"ph": "C", "pid": _BATCH, "tid": 1, "ts": _microseconds(sample.at_s)}
+        for name, value in sample.values.items():
+            if math.isfinite(value):
+                yield event | {"name": name, "args": {"value": value}}

@@ -78,6 +78,7 @@ def crop(
             and episode.begin_tick < last
         ),
         notes=tuple(note for note in timeline.notes if begin_s <= note.at_s <= end_s),
+        samples=tuple(sample for sample in timeline.samples if begin_s <= sample.at_s <= end_s),
         first_tick=timeline.first_tick + first,
     )
 

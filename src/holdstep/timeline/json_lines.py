@@ -11,6 +11,7 @@ lines below are whole microseconds since then. Each further line is one of
 - ``{"episode": [env_id, episode_id, begin_tick, end_tick], "return": x}``, maybe with
   ``"success"``; a return that is not finite is null;
 - ``{"note": text, "at": time}``;
+- ``{"sample": {name: number, ...}, "at": time}``;
 - ``{"end": time}`` or ``{"full": bytes}``, the last line of a trace that was ended on purpose.
 
 Rows are a list of ids, or a string of hexadecimal digits with a bit per row, the highest first.
@@ -76,6 +77,12 @@ def episode_line(numbers: Iterable[int], episode_return: float, success: bool | 
 def note_line(text: str, at_us: int) -> str:
     """The line of a remark."""
     return f'{{"note":{json.dumps(str(text))},"at":{at_us}}}\n'
+
+
+def sample_line(values: Mapping[str, float], at_us: int) -> str:
+    """The line of numbers that were read at one moment."""
+    texts = ",".join(f"{json.dumps(name)}:{finite_or_null(x)}" for name, x in values.items())
+    return f'{{"sample":{{{texts}}},"at":{at_us}}}\n'
 
 
 def _plain(value: object) -> object:

@@ -13,7 +13,7 @@ from holdstep.errors import TimelineError
 from holdstep.timeline.changes import RowChanges
 from holdstep.timeline.json_lines import FORMAT, MAX_HEADER_BYTES, MAX_NUM_ENVS, VERSION
 from holdstep.timeline.rows_code import decode_rows
-from holdstep.timeline.spans import Call, EpisodeSpan, Note
+from holdstep.timeline.spans import Call, EpisodeSpan, Note, Sample
 from holdstep.timeline.states import TICK_STATES
 from holdstep.timeline.timeline import Timeline
 
@@ -91,6 +91,7 @@ class _Builder:
         self._calls: list[Call] = []
         self._episodes: list[EpisodeSpan] = []
         self._notes: list[Note] = []
+        self._samples: list[Sample] = []
         self._complete = False
 
     def add(self, line: dict[str, Any]) -> None:
@@ -105,6 +106,8 @@ class _Builder:
             self._add_episode(line)
         elif "note" in line:
             self._notes.append(Note(text=str(line["note"]), at_s=_seconds([line["at"]], 1)[0]))
+        elif "sample" in line:
+            self._add_sample(line)
         elif "end" in line:
             self._complete = True
         elif "full" in line:
@@ -131,6 +134,7 @@ class _Builder:
             calls=tuple(sorted(self._calls, key=lambda call: call.begin_s)),
             episodes=tuple(self._episodes),
             notes=tuple(self._notes),
+            samples=tuple(self._samples),
             metadata=metadata if isinstance(metadata, dict) else {},
             wall_time_s=float(wall_time_s) if isinstance(wall_time_s, int | float) else 0.0,
             complete=self._complete,
@@ -195,6 +199,14 @@ class _Builder:
                 success=None if success is None else bool(success),
             )
         )
+
+    def _add_sample(self, line: dict[str, Any]) -> None:
+        (at_s,) = _seconds([line["at"]], 1)
+        values = {
+            str(name): math.nan if value is None else float(value)
+            for name, value in line["sample"].items()
+        }
+        self._samples.append(Sample(values=values, at_s=at_s))
 
 
 class _Events:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,19 @@ class Note:
     """
 
     text: str
+    at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Numbers that were read at one moment.
+
+    Attributes:
+        values: by name; NaN where it was not a finite number.
+        at_s: when [s since the trace began].
+    """
+
+    values: Mapping[str, float]
     at_s: float
 
 

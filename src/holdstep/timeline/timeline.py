@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from holdstep.timeline.changes import Ints, RowChanges
-from holdstep.timeline.spans import Call, EpisodeSpan, Note
+from holdstep.timeline.spans import Call, EpisodeSpan, Note, Sample
 from holdstep.timeline.states import RowState
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +36,7 @@ class Timeline:
         calls: calls of the policy, ordered by their begin; ``env_ids`` in them are the env's.
         episodes: episodes that ended, in the order in which they were reported.
         notes: remarks.
+        samples: numbers that were read now and then.
         metadata: what the writer was given.
         wall_time_s: Unix time of the trace's begin [s].
         first_tick: number of tick 0 in the whole trace.
@@ -52,6 +53,7 @@ class Timeline:
     calls: tuple[Call, ...] = ()
     episodes: tuple[EpisodeSpan, ...] = ()
     notes: tuple[Note, ...] = ()
+    samples: tuple[Sample, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     wall_time_s: float = 0.0
     first_tick: int = 0

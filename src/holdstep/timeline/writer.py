@@ -26,6 +26,7 @@ from holdstep.timeline.json_lines import (
     call_line,
     episode_line,
     note_line,
+    sample_line,
     to_json,
 )
 from holdstep.timeline.sink import LineSink
@@ -262,6 +263,16 @@ class TimelineWriter:
         """
         at = self._microseconds(self._clock() if at_s is None else at_s)
         self._write(note_line(text, at))
+
+    def sample(self, values: Mapping[str, float], *, at_s: float | None = None) -> None:
+        """Numbers that were read at one moment, such as the length of a queue.
+
+        Args:
+            values: by name.
+            at_s: when they were read [s]; now by default.
+        """
+        at = self._microseconds(self._clock() if at_s is None else at_s)
+        self._write(sample_line(values, at))
 
     def flush(self) -> None:
         """Hand everything to the operating system, so that a killed process loses none of it."""
