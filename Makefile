@@ -15,6 +15,7 @@ INPUTS := pyproject.toml constraints.txt Makefile
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/train_and_play.py
+	$(BIN)/python examples/full_stack.py
 
 test: lint types docs pytest
 
@@ -65,7 +66,7 @@ $(VENV)/.demo: $(VENV)/.base
 
 $(VENV)/.test: $(VENV)/.base
 	@echo 'Installing holdstep with all that its tests need into $(VENV) (a few minutes, once) ...'
-	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,export,plot,video,sb3,skrl,torchrl,groot,openpi,compression,convert,minari,docs,dev]'
+	$(PIP) --no-build-isolation --editable '.[mjlab,rsl-rl,export,plot,video,sb3,skrl,torchrl,groot,openpi,teleop,devices,compression,convert,minari,docs,dev]'
 	$(BIN)/python tests/compat/install.py $(VENV)/compat
 	@touch $@
 

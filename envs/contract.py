@@ -108,6 +108,22 @@ class TorchVectorEnv(_VectorEnv):
                 "its capabilities.final_obs is False."
             )
 
+    def ended_env_ids(self, mask: torch.Tensor) -> torch.Tensor | None:
+        """The rows of a mask that the last step has returned, if they are known without a wait.
+
+        Simulators reset the rows that ended by their ids, so that the host knows how many there
+        were; a mask on a GPU does not tell.
+
+        Args:
+            mask: ``info["_final_obs"]`` or ``info["_final_state"]`` of the last step, the tensor
+                itself, unchanged.
+
+        Returns:
+            Their ids, int64 ``[k]`` on :attr:`device`; None if the backend does not tell, or if it
+            is some other mask.
+        """
+        return None
+
     def scene_state(self) -> dict[str, torch.Tensor]:
         """Where everything in the scene is now and how it moves: what a recording keeps of it.
 

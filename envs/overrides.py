@@ -62,6 +62,8 @@ def apply_overrides(cfg: Any, overrides: Mapping[str, Any]) -> None:
         for depth, name in enumerate(parents):
             target = _child(target, name, path=path, at=".".join(parents[:depth]))
         old = _child(target, last, path=path, at=".".join(parents))
+        if type(old) is int and _is_declared_float(target, last):
+            old = float(old)  # a time limit that happens to be 5
         new = _fitted(value, old, path)
         if isinstance(target, dict):
             target[last] = new
@@ -78,6 +80,13 @@ def _child(target: Any, name: str, *, path: str, at: str) -> Any:
             + (nearest_names(name, names) or f" It has: {', '.join(sorted(names)) or 'nothing'}.")
         )
     return target[name] if isinstance(target, dict) else getattr(target, name)
+
+
+def _is_declared_float(target: Any, name: str) -> bool:
+    for cls in type(target).__mro__:
+        if name in (annotations := vars(cls).get("__annotations__", {})):
+            return annotations[name] in (float, "float", float | None, "float | None")
+    return False
 
 
 def _names(target: Any) -> set[str]:

@@ -4,10 +4,10 @@
     python examples/train_on_chunks.py --help
 
 The policy returns ``chunk_length`` forces at once, which are applied one after the other before it
-sees the cart-pole again. To rsl_rl's PPO a chunk is one action of ``chunk_length`` numbers: it
-needs no change, only a discount that counts a whole chunk as one step. Episodes end inside of
-chunks all the time. A row that ends stands still until the others have played theirs, so that no
-force that was meant for the old episode is applied in the new one.
+sees the cart-pole again. To PPO a chunk is one action of ``chunk_length`` numbers that takes as
+many env steps as were played of it: what follows is worth ``gamma ** num_steps``. Episodes end
+inside of chunks all the time. A row that ends stands still until the others have played theirs, so
+that no force that was meant for the old episode is applied in the new one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.console import Console
 from rsl_rl.runners import OnPolicyRunner
 
 from holdstep.envs import RslRlVecEnv, make
+from holdstep.policies.rsl_rl.masking import MASKED_PPO
 from holdstep.policies.rsl_rl.runner import make_runner
 from holdstep.policies.rsl_rl.task_config import small_ppo
 from holdstep.wrappers import ActionChunkReplay, SuspendOnWait
@@ -75,8 +76,8 @@ def main(arguments: Arguments) -> Outcome:
 
     config = small_ppo(env)
     config["num_steps_per_env"] = 16
-    # A step of the view is a chunk: the value after it is worth gamma ** chunk_length.
-    config["algorithm"]["gamma"] = arguments.gamma**arguments.chunk_length
+    # MaskedPPO discounts a chunk by its number of env steps, so gamma is that of one of them.
+    config["algorithm"] |= {"class_name": MASKED_PPO, "gamma": arguments.gamma}
     runner = make_runner(view, config, base=OnPolicyRunner, quiet=True)
     before, _, _ = play(env, runner)
     started = time.perf_counter()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from holdstep.policies.exported import ExportedPolicy
     from holdstep.policies.lerobot import LeRobotPolicy
     from holdstep.policies.rsl_rl import RslRlPolicy
+    from holdstep.policies.teleop import TeleopPolicy
     from holdstep.policies.torch_policy import TorchChunkedPolicy
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "RunnerStats",
     "RunnerStep",
     "Scheduler",
+    "TeleopPolicy",
     "TemporalEnsemble",
     "TemporalEnsembling",
     "Threshold",
@@ -94,6 +96,7 @@ _MODULES = {
     "evaluate": "holdstep.policies.evaluation",
     "FirstEpisodes": "holdstep.policies.episodes",
     "RslRlPolicy": "holdstep.policies.rsl_rl",
+    "TeleopPolicy": "holdstep.policies.teleop",
     "play_first_episodes": "holdstep.policies.episodes",
 }
 

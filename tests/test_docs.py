@@ -93,6 +93,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
         "lazy_rendering",
         "local_policies",
         "remote_policies",
+        "teleop",
         "action_chunks",
         "timeline",
         "monitoring",
@@ -102,6 +103,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
         "export_direct",
         "contract_file",
         "deployment",
+        "scale",
     ],
 )
 def test_examples_of_a_page_run(name):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from holdstep.wrappers.chunk import ActionChunkReplay
     from holdstep.wrappers.export.annotate import AnnotateExport
     from holdstep.wrappers.order import Stage
+    from holdstep.wrappers.pipeline.pipelined_actions import PipelinedActions
     from holdstep.wrappers.record.recorder import RecordEpisodes
     from holdstep.wrappers.record.stats import RecordingStats
     from holdstep.wrappers.record_timeline import RecordTimeline
@@ -24,6 +25,7 @@ __all__ = [
     "EnvHandle",
     "EpisodeRecord",
     "PerEnvResult",
+    "PipelinedActions",
     "RecordEpisodes",
     "RecordTimeline",
     "RecordingStats",
@@ -43,6 +45,7 @@ _LAZY = {
     "EnvHandle": "holdstep.wrappers.task_handle",
     "EpisodeRecord": "holdstep.wrappers.task_results",
     "PerEnvResult": "holdstep.wrappers.task_results",
+    "PipelinedActions": "holdstep.wrappers.pipeline.pipelined_actions",
     "RecordEpisodes": "holdstep.wrappers.record.recorder",
     "RecordTimeline": "holdstep.wrappers.record_timeline",
     "RecordingStats": "holdstep.wrappers.record.stats",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,10 +11,11 @@ from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.action_guard import ActionGuard
 from holdstep.envs.masked_step import idle_actions, without_held_rows
-from holdstep.errors import ClosedEnvError, ConfigError, InvalidActionError, WrapperOrderError
+from holdstep.errors import ConfigError, InvalidActionError, WrapperOrderError
 from holdstep.wrappers.base import VectorWrapper, find_wrapper
 from holdstep.wrappers.chunk_step import ChunkStep
 from holdstep.wrappers.order import Stage
+from holdstep.wrappers.step_hold import StepHold
 from holdstep.wrappers.suspend import SuspendOnWait
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class ActionChunkReplay(VectorWrapper):
         self.execute = execute
         self.gamma = float(gamma)
         self._suspender = suspender
-        self._held = np.zeros(self.num_envs, dtype=bool)  # by this wrapper, during a step
+        self._hold = StepHold(suspender)
         played_space = batch_space(batch_space(env.single_action_space, execute), self.num_envs)
         self.single_action_space = batch_space(env.single_action_space, chunk_length)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -139,7 +139,7 @@ class ActionChunkReplay(VectorWrapper):
                 chunk_step.add(self.env.step(chunk_step.next_actions()))
                 if not chunk_step.under_way:
                     break
-                self._hold(chunk_step.finished)
+                self._hold.add(chunk_step.finished)
         except BaseException as error:
             error.add_note(
                 f"In tick {chunk_step.num_ticks + 1} of a step of {type(self).__name__}, which "
@@ -147,7 +147,7 @@ class ActionChunkReplay(VectorWrapper):
             )
             raise
         finally:
-            self._release()
+            self._hold.release()
         return chunk_step.result()
 
     def _checked(self, actions: torch.Tensor) -> torch.Tensor:
@@ -165,24 +165,6 @@ class ActionChunkReplay(VectorWrapper):
         advancing = ~self._suspender.suspended
         self._guard.check(without_held_rows(actions, advancing, self._idle))
         return actions.detach()
-
-    def _hold(self, finished: np.ndarray) -> None:
-        """Let rows (bool ``[N]``) stand still that do not yet."""
-        new = finished & ~self._held
-        if new.any():
-            # First, so that they are released also if this is interrupted.
-            self._held |= new
-            self._suspender.suspend(new)
-
-    def _release(self) -> None:
-        """Let all rows go that this wrapper holds."""
-        if not self._held.any():
-            return
-        # An error may have left some of them as they were, or the env closed.
-        rows = sorted(self._suspender.suspended_ids.intersection(np.flatnonzero(self._held)))
-        self._held[:] = False
-        with contextlib.suppress(ClosedEnvError):
-            self._suspender.resume(rows)
 
 
 def _check_count(name: str, value: object, *, most: int | None) -> None:

@@ -87,10 +87,21 @@ class ChunkStep:
             self._advance(active=~still, ended=ended)
         self.num_ticks += 1
 
-    def result(self) -> StepResult:
-        """What the step returns; its tensors belong to the caller."""
+    @property
+    def all_advanced(self) -> bool:
+        """Whether every row has advanced in a tick."""
+        return bool((self._position > 0).all())
+
+    def result(self, *, count_ticks: bool = True) -> StepResult:
+        """What the step returns; its tensors belong to the caller.
+
+        Args:
+            count_ticks: whether ``info["num_steps"]`` is the ticks of each row.
+        """
         num_steps = torch.from_numpy(self._position).to(self._chunks.device)
-        counts = {"active": num_steps > 0, "num_steps": num_steps}
+        counts = {"active": num_steps > 0}
+        if count_ticks:
+            counts["num_steps"] = num_steps
         info = self._infos.result(self._obs) | counts
         if "final_info" in info:  # where TorchRL looks up all entries of rows that ended
             info["final_info"] = info["final_info"] | counts

@@ -46,6 +46,8 @@ class BeforeResetHook:
         self._in_step = False
         self._values: Values | None = None
         self._ended_mask: torch.Tensor | None = None
+        self._told_mask: torch.Tensor | None = None
+        self._ended: torch.Tensor | None = None  # the ids that are set in it
 
     @property
     def installed(self) -> bool:
@@ -64,7 +66,8 @@ class BeforeResetHook:
         self.installed = False
 
     def __enter__(self) -> None:
-        self._values = self._ended_mask = None
+        self._values = self._ended_mask = self._ended = None
+        self._told_mask = None
         self._in_step = True
 
     def __exit__(self, *exc_info: object) -> None:
@@ -74,7 +77,12 @@ class BeforeResetHook:
         """Put what was taken into a step's info when a row ended in that step."""
         if self._values is not None and self._ended_mask is not None:
             self._add(info, self._values, self._ended_mask)
+            self._told_mask = self._ended_mask
             self._values = self._ended_mask = None  # it is the caller's now
+
+    def ended_env_ids(self, mask: torch.Tensor) -> torch.Tensor | None:
+        """The ids that are set in the mask of the last step, int64 ``[k]``; None for another."""
+        return self._ended if mask is self._told_mask else None
 
     def _looking_first(self, reset: Callable[..., Any]) -> Callable[..., Any]:
         def look_then_reset(env_ids: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +99,7 @@ class BeforeResetHook:
         mask = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
         mask[ended] = True
         self._values = self._take_values(ended)
-        self._ended_mask = mask
+        self._ended_mask, self._ended = mask, ended
 
 
 class FinalObsHook(BeforeResetHook):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from holdstep.envs.adapters.cameras import Cameras
-    from holdstep.envs.adapters.final_obs import FinalStateHook
+    from holdstep.envs.adapters.final_obs import FinalObsHook, FinalStateHook
     from holdstep.envs.adapters.simulator_rows import SimulatorRowControl
     from holdstep.envs.contract import Obs
     from holdstep.envs.last_obs import LastObs
@@ -41,6 +41,7 @@ class SimulatorEnv(TorchVectorEnv):
     user_state: UserState
     _last_obs: LastObs
     _scene: SceneState
+    _final_obs: FinalObsHook
     _final_state: FinalStateHook
     _rows: SimulatorRowControl | None = None
     _cameras: Cameras | None = None
@@ -82,6 +83,11 @@ class SimulatorEnv(TorchVectorEnv):
     def final_state_enabled(self, value: bool) -> None:
         self._check_open()
         self._final_state.installed = value
+
+    def ended_env_ids(self, mask: torch.Tensor) -> torch.Tensor | None:
+        """The rows of a mask that the last step has returned: the ids that it reset them by."""
+        ended = self._final_obs.ended_env_ids(mask)
+        return self._final_state.ended_env_ids(mask) if ended is None else ended
 
     def scene_state(self) -> dict[str, torch.Tensor]:
         """Where everything in the scene is now and how it moves."""

@@ -9,24 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from holdstep.envs.deployment.finite_targets import check_finite
 from holdstep.envs.deployment.fitness import checks_not_passed, rows_and_clock_problems
 from holdstep.envs.deployment.given_inputs import Given, GivenInputs
 from holdstep.envs.deployment.host import Host, HostSetup
-from holdstep.envs.deployment.pacing import Pacer
+from holdstep.envs.deployment.pacing import StepPacer
+from holdstep.envs.deployment.runner import PolicyRunner, load_runner
 from holdstep.envs.deployment.wiring import Wiring
 from holdstep.envs.env_ids import EnvIds, canonical_env_ids
 from holdstep.errors import (
     ClosedEnvError,
     ConfigError,
     HostMismatchError,
-    PolicyError,
     ResetNeededError,
 )
-from holdstep.wrappers.export.contract_file import contract_path, read_contract
+from holdstep.wrappers.export.contract_file import read_contract
 
 if TYPE_CHECKING:
-    from holdstep.envs.deployment.runner import PolicyRunner
-    from holdstep.wrappers.export.contract import Contract
     from holdstep.wrappers.export.tensors import TensorSpec
 
 
@@ -83,7 +82,7 @@ class DeploymentEnv:
         rename: Mapping[str, str] | None = None,
         rename_elements: Mapping[str, str] | None = None,
         realtime: bool = False,
-        pacer: Pacer | None = None,
+        pacer: StepPacer | None = None,
         runner: PolicyRunner | None = None,
         num_threads: int = 1,
         allow_jit: bool = False,
@@ -98,11 +97,11 @@ class DeploymentEnv:
             self.set_command(name, value)
         for connection, value in (inputs or {}).items():
             self._given.set(connection, value)
-        self._runner = runner or _load_runner(
+        self._runner = runner or load_runner(
             out_dir, self.contract, host, num_threads=num_threads, allow_jit=allow_jit
         )
         if pacer is None and realtime:
-            pacer = Pacer(self.contract.step_dt)
+            pacer = StepPacer(self.contract.step_dt)
         self.pacer = pacer
 
     @property
@@ -182,15 +181,10 @@ class DeploymentEnv:
         if self.pacer is not None:
             self.pacer.wait()
             self.host.refresh()  # what was measured meanwhile
-        inputs = {connection: read() for connection, read in self._readers.items()}
-        # An error from here on leaves memories, targets and time of different steps behind.
-        self._needs_reset = True
-        outputs = dict(self._runner.step(inputs))
-        self._write(self._writers, outputs)
+        outputs = self._decide()
         for _ in range(self.contract.decimation):
             if self._apply_writers:
-                again = {connection: read() for connection, read in self._apply_readers.items()}
-                targets = self._runner.apply(again)
+                targets = self._runner.apply(_copies(self._apply_readers))
                 self._write(self._apply_writers, targets)
                 outputs.update(targets)
             self.host.step()
@@ -258,8 +252,17 @@ class DeploymentEnv:
         if connection in self._given.connections:
             return lambda: self._given.read(connection)
         if connection == "env:episode_length_buf":
-            return self.episode_length_buf.clone
+            return lambda: self.episode_length_buf
         return wiring.reader(spec)
+
+    def _decide(self) -> dict[str, torch.Tensor]:
+        """Read, infer and write: what is done once per control step, apart from the physics."""
+        inputs = _copies(self._readers)
+        # An error from here on leaves memories, targets and time of different steps behind.
+        self._needs_reset = True
+        outputs = dict(self._runner.step(inputs))
+        self._write(self._writers, outputs)
+        return outputs
 
     def _write(
         self,
@@ -268,13 +271,7 @@ class DeploymentEnv:
     ) -> None:
         values = [outputs[connection] for connection in writers]
         for connection, value in zip(writers, values, strict=True):
-            if not bool(value.isfinite().all()):
-                rows = (~value.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
-                raise PolicyError(
-                    f"The policy computed a target that is not finite for {connection}, rows "
-                    f"{rows}. Neither it nor a target beside it was written; memories have "
-                    "advanced, so that a reset() must come next."
-                )
+            check_finite(connection, value)
         for write, value in zip(writers.values(), values, strict=True):
             write(value)
 
@@ -283,16 +280,6 @@ class DeploymentEnv:
             raise ClosedEnvError("The deployment was closed; build another.")
 
 
-def _load_runner(
-    out_dir: str | Path, contract: Contract, host: Host, *, num_threads: int, allow_jit: bool
-) -> PolicyRunner:
-    from holdstep.wrappers.export import model_runner
-
-    return model_runner.load(
-        contract_path(out_dir).parent,
-        contract,
-        host.num_envs,
-        host.device,
-        num_threads=num_threads,
-        allow_jit=allow_jit,
-    )
+def _copies(readers: Mapping[str, Callable[[], torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """What is read now: a simulator's memory changes under a view, and a model may edit it."""
+    return {connection: read().clone() for connection, read in readers.items()}

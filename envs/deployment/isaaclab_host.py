@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from holdstep.envs.adapters.isaaclab.joint_kinds import joints_slide
 from holdstep.envs.deployment.host import HostEntity, HostSetup, HostSource, HostTarget
 from holdstep.envs.deployment.simulator_values import SimulatorValues
 from holdstep.envs.device import canonical_device
-from holdstep.envs.overrides import apply_overrides
-from holdstep.errors import BackendUnavailableError, ConfigError
+from holdstep.errors import ConfigError
 from holdstep.wrappers.export.semantics.lookup import SemanticsLookup, tables_of
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ class IsaacLabHost:
         seed: of the events' random draws.
         events: which kinds of events happen; by default only resets.
         overrides: settings of the configuration by dotted path.
+        enable_cameras: start Isaac Sim able to render, for a scene with cameras.
 
     Raises:
         UnknownEnvError: no such task.
@@ -64,9 +64,10 @@ class IsaacLabHost:
         seed: int = 0,
         events: Sequence[str] = ("reset",),
         overrides: Mapping[str, Any] | None = None,
+        enable_cameras: bool = False,
     ) -> None:
-        from holdstep.envs.adapters.isaaclab import kit, tasks
         from holdstep.envs.adapters.isaaclab.install import find_installation
+        from holdstep.envs.adapters.isaaclab.launch import launch, prepare_import, scene_cfg
 
         if num_envs < 1:
             raise ConfigError(f"num_envs must be at least 1, got {num_envs}.")
@@ -80,18 +81,19 @@ class IsaacLabHost:
         installation = find_installation()
         self._is_new = installation.generation >= 3
         self.device = canonical_device(device)
-        if installation.needs_kit_to_import:
-            kit.start(installation, device=self.device, enable_cameras=False)
-        if cfg is None:
-            assert task is not None
-            tasks.require_task(task)
-            cfg = tasks.load_env_cfg(task)
-        cfg = tasks.with_presets(cfg, presets) if self._is_new else copy.deepcopy(cfg)
-        cfg.scene.num_envs = num_envs
-        cfg.sim.device = str(self.device)
-        cfg.seed = seed
-        apply_overrides(cfg, overrides or {})
+        prepare_import(installation, device=self.device, enable_cameras=enable_cameras)
+        cfg = scene_cfg(
+            installation,
+            task if cfg is None else None,
+            cfg,
+            num_envs=num_envs,
+            device=self.device,
+            seed=seed,
+            presets=presets,
+            overrides=overrides,
+        )
         _keep_events(cfg, events)
+        launch(installation, cfg, task=task, wants_cameras=enable_cameras)
         self.num_envs = num_envs
         self.physics_dt = float(cfg.sim.dt)
         self.quaternion_order: QuaternionOrder = "xyzw" if self._is_new else "wxyz"
@@ -106,6 +108,7 @@ class IsaacLabHost:
             SemanticsLookup(tables_of("isaaclab3" if self._is_new else "isaaclab")),
             num_envs=num_envs,
             host=self.name,
+            slides=joints_slide,
             as_tensor=_as_tensor,
             write=self._write,
         )
@@ -190,6 +193,8 @@ def _keep_events(cfg: Any, modes: Sequence[str]) -> None:
 
 def _build(cfg: Any, is_new: bool) -> Any:
     """An env of Isaac Lab's own with a scene, physics and events, and no other manager."""
+    from holdstep.envs.adapters.isaaclab.launch import one_open_at_a_time
+
     base = importlib.import_module("isaaclab.envs").ManagerBasedEnv
 
     def load_managers(env: Any) -> None:
@@ -200,26 +205,12 @@ def _build(cfg: Any, is_new: bool) -> Any:
 
     # Isaac Lab's own construction and closing, of which only this one step is another.
     env_class = type("EventsOnlyEnv", (base,), {"load_managers": load_managers})
-    with contextlib.redirect_stdout(io.StringIO()), _explained():
+    with contextlib.redirect_stdout(io.StringIO()), one_open_at_a_time():
         env = env_class(cfg)
     if is_new:
         # Newton may fold a control step into one call; here a call is one physics step.
         env.sim.physics_manager.set_decimation(1)
     return env
-
-
-@contextlib.contextmanager
-def _explained() -> Any:
-    try:
-        yield
-    except (RuntimeError, AttributeError) as error:
-        known = ("Simulation context already exists", "ISAAC_LAUNCHED_FROM_TERMINAL")
-        if not any(words in str(error) for words in known):
-            raise
-        raise BackendUnavailableError(
-            "Another Isaac Lab env or host is open in this process, and there can only be one: "
-            "close() it before making the next."
-        ) from error
 
 
 def _collections(scene: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from holdstep.envs.deployment.host import (
     HostSource,
     HostTarget,
 )
+from holdstep.envs.deployment.mjlab_memory import memory_read
 from holdstep.envs.deployment.simulator_values import SimulatorValues
 from holdstep.envs.device import canonical_device
 from holdstep.envs.overrides import apply_overrides
@@ -101,6 +102,7 @@ class MjlabHost:
             host=self.name,
             slides=self._slides,
             sensor_semantics=lambda sensor: sensor_semantics(self.env.sim.mj_model, sensor),
+            memory_read=memory_read,
         )
         self._apply_events("startup")
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-class Pacer:
+class StepPacer:
     """Makes each control step begin on its tick of the wall clock.
 
     A step that is late is not made up for by hurrying the next ones: the ticks start anew from it,

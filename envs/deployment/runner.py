@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import torch
+
+from holdstep.wrappers.export.contract_file import contract_path
+
+if TYPE_CHECKING:
+    from holdstep.envs.deployment.host import Host
+    from holdstep.wrappers.export.contract import Contract
 
 
 class PolicyRunner(Protocol):
@@ -18,7 +25,8 @@ class PolicyRunner(Protocol):
         """Run the policy graph once, and keep the memories' updates.
 
         Args:
-            inputs: ``[num_envs, *shape]`` by connection, all of :attr:`Contract.inputs`.
+            inputs: ``[num_envs, *shape]`` by connection, all of :attr:`Contract.inputs`. They
+                are the runner's own.
 
         Returns:
             All of :attr:`Contract.outputs` by connection.
@@ -40,3 +48,30 @@ class PolicyRunner(Protocol):
     def reset(self, env_ids: torch.Tensor | None = None) -> None:
         """Put the memories of rows back to what they are before the first step."""
         ...
+
+
+def load_runner(
+    out_dir: str | Path, contract: Contract, host: Host, *, num_threads: int, allow_jit: bool
+) -> PolicyRunner:
+    """What runs an export's own files, for the rows of a host.
+
+    Args:
+        out_dir: the folder of the export (or its ``contract.yaml``).
+        contract: what it says.
+        host: what it runs on.
+        num_threads: that an ONNX model may use.
+        allow_jit: load TorchScript files.
+
+    Raises:
+        ModelFileError: a model can't be loaded, or can't run for so many rows.
+    """
+    from holdstep.wrappers.export import model_runner
+
+    return model_runner.load(
+        contract_path(out_dir).parent,
+        contract,
+        host.num_envs,
+        host.device,
+        num_threads=num_threads,
+        allow_jit=allow_jit,
+    )

@@ -30,6 +30,8 @@ class SimulatorValues:
         sensor_semantics: what a sensor reads, where its class does not say so; None if not known.
         as_tensor: makes a tensor of what a getter returns.
         write: calls a method with a value and the positions of its elements.
+        memory_read: what reads an attribute of an object where the simulator keeps it; None where
+            only its getter does.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class SimulatorValues:
         sensor_semantics: Callable[[Any], Semantics | None] = lambda sensor: None,
         as_tensor: Callable[[Any], torch.Tensor] | None = None,
         write: Callable[[Any, Semantics, torch.Tensor, torch.Tensor | None], None] | None = None,
+        memory_read: Callable[[Any, str], Callable[[], torch.Tensor] | None] | None = None,
     ) -> None:
         self._scene = scene
         self._semantics = semantics
@@ -52,6 +55,7 @@ class SimulatorValues:
         self._sensor_semantics = sensor_semantics
         self._as_tensor = as_tensor or _only_tensors
         self._write = write or _call_with_ids
+        self._memory_read = memory_read or (lambda owner, attribute: None)
 
     def source(self, connection: Connection) -> HostSource:
         """What is read at ``state:<entity>:<property>`` or ``sensor:<name>:<property>``."""
@@ -134,9 +138,10 @@ class SimulatorValues:
         if names is not None and (not shape or len(names) != shape[0]):
             names = None
         owner_now = find_owner or (lambda: owner)
+        read = None if find_owner else self._memory_read(owner, attribute)
         return HostSource(
             self._value(shape, names, meaning, namers[0]),
-            lambda: as_tensor(_value_at(owner_now(), attribute)),
+            read or (lambda: as_tensor(_value_at(owner_now(), attribute))),
         )
 
     def _value(

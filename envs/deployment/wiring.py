@@ -84,7 +84,7 @@ class Wiring:
     def reader(self, spec: TensorSpec) -> Callable[[], torch.Tensor]:
         """What reads an input from the host, in the contract's order, shape and dtype.
 
-        Of no use once there are problems.
+        It may give a view of the simulator's memory. Of no use once there are problems.
         """
         connection = self._at_host(spec)
         try:
@@ -111,8 +111,7 @@ class Wiring:
                 value = value.index_select(1, elements)
             if columns is not None:
                 value = value.index_select(-1, columns)
-            # A copy where nothing above made one: the simulator's memory changes under a view.
-            return value.to(dtype, copy=elements is None and columns is None)
+            return value if value.dtype == dtype else value.to(dtype)
 
         return read_converted
 

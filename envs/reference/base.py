@@ -56,7 +56,7 @@ class ReferenceEnv(TorchVectorEnv):
         device: where everything lives.
         seed: of the random streams until ``reset(seed=...)`` names another; None draws one.
         render_mode: None or ``"rgb_array"``.
-        max_episode_length: time limit [env steps].
+        max_episode_length: time limit [env steps]; None takes the class's own.
 
     Raises:
         ConfigError: an argument can't be used.
@@ -64,6 +64,7 @@ class ReferenceEnv(TorchVectorEnv):
 
     step_dt: float
 
+    _default_max_episode_length: int
     _single_policy_space: gymnasium.spaces.Box
     _single_critic_space: gymnasium.spaces.Box
     _num_actions: int
@@ -76,8 +77,10 @@ class ReferenceEnv(TorchVectorEnv):
         device: str | torch.device = "cpu",
         seed: int | None = None,
         render_mode: str | None = None,
-        max_episode_length: int,
+        max_episode_length: int | None = None,
     ) -> None:
+        if max_episode_length is None:
+            max_episode_length = self._default_max_episode_length
         if isinstance(max_episode_length, bool) or not (
             isinstance(max_episode_length, int) and max_episode_length >= 1
         ):
@@ -117,10 +120,14 @@ class ReferenceEnv(TorchVectorEnv):
             self._state = torch.zeros(num_envs, self._num_states, device=self.device)
             self._episode_length = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
             self._idle_actions = torch.zeros(num_envs, self._num_actions, device=self.device)
+            self._allocate()
         self._controls = NativeSkipOwner()
         self._final_obs_enabled = True
         self._final_state_enabled = False
         self._ready = False
+
+    def _allocate(self) -> None:
+        """Make what a subclass keeps besides the state; nothing by default."""
 
     @property
     def episode_length_buf(self) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import gymnasium
 import numpy as np
@@ -43,7 +43,7 @@ class CartPole(ReferenceEnv):
         device: where everything lives.
         seed: of the random streams until ``reset(seed=...)`` names another; None draws one.
         render_mode: None or ``"rgb_array"``.
-        max_episode_length: time limit [env steps].
+        max_episode_length: time limit [env steps]; None stands for 500.
 
     >>> env = CartPole(2, seed=0)
     >>> obs, info = env.reset()
@@ -54,6 +54,7 @@ class CartPole(ReferenceEnv):
 
     step_dt: float = 0.02
 
+    _default_max_episode_length = 500
     # Twice the bounds that end an episode, so that the last observation is within: a step moves the
     # cart by at most 0.2 m and the pole by 0.1 rad, the most that the force can build up to.
     _high: ClassVar[np.ndarray] = np.array(
@@ -66,28 +67,10 @@ class CartPole(ReferenceEnv):
     _num_actions = 1
     _num_states = 4
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        device: str | torch.device = "cpu",
-        seed: int | None = None,
-        render_mode: str | None = None,
-        max_episode_length: int = 500,
-    ) -> None:
-        super().__init__(
-            num_envs,
-            device=device,
-            seed=seed,
-            render_mode=render_mode,
-            max_episode_length=max_episode_length,
-        )
-        self._limits = self._constant([_X_LIMIT, math.inf, _ANGLE_LIMIT, math.inf])
-        self._inertia = self._constant(_HALF_LENGTH * 4.0 / 3.0)
-
-    def _constant(self, value: Any) -> torch.Tensor:
-        with torch.inference_mode(False):
-            return torch.tensor(value, dtype=torch.float32, device=self.device)
+    def _allocate(self) -> None:
+        limits = [_X_LIMIT, math.inf, _ANGLE_LIMIT, math.inf]
+        self._limits = torch.tensor(limits, device=self.device)
+        self._inertia = torch.tensor(_HALF_LENGTH * 4.0 / 3.0, device=self.device)
 
     def _advance(self, actions: torch.Tensor) -> Transition:
         # Gymnasium's equations, term by term; addcmul(a, b, c, value=v) is a + v * b * c, one

@@ -42,7 +42,7 @@ class DirectPendulum(ReferenceEnv):
         device: where everything lives.
         seed: of the random streams until ``reset(seed=...)`` names another; None draws one.
         render_mode: None or ``"rgb_array"``.
-        max_episode_length: time limit [env steps].
+        max_episode_length: time limit [env steps]; None stands for 200.
 
     >>> env = DirectPendulum(2, seed=0)
     >>> obs, info = env.reset()
@@ -54,31 +54,16 @@ class DirectPendulum(ReferenceEnv):
     decimation: int = 4
     step_dt: float = 0.02
 
+    _default_max_episode_length = 200
     _single_policy_space = gymnasium.spaces.Box(-np.inf, np.inf, (6,), np.float32)
     _single_critic_space = gymnasium.spaces.Box(-np.inf, np.inf, (7,), np.float32)
     _num_actions = 2
     _num_states = 8
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        device: str | torch.device = "cpu",
-        seed: int | None = None,
-        render_mode: str | None = None,
-        max_episode_length: int = 200,
-    ) -> None:
-        super().__init__(
-            num_envs,
-            device=device,
-            seed=seed,
-            render_mode=render_mode,
-            max_episode_length=max_episode_length,
-        )
+    def _allocate(self) -> None:
         self._rows, self._length = self._state, self._episode_length
-        with torch.inference_mode(False):
-            self.actions = torch.zeros(num_envs, 2, device=self.device)
-            self.effort = torch.zeros(num_envs, 2, device=self.device)
+        self.actions = torch.zeros(self.num_envs, 2, device=self.device)
+        self.effort = torch.zeros_like(self.actions)
 
     @property
     def joint_pos(self) -> torch.Tensor:

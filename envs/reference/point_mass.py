@@ -38,7 +38,7 @@ class PointMass(ReferenceEnv):
         device: where everything lives.
         seed: of the random streams until ``reset(seed=...)`` names another; None draws one.
         render_mode: None or ``"rgb_array"``.
-        max_episode_length: time limit [env steps].
+        max_episode_length: time limit [env steps]; None stands for 100.
 
     >>> env = PointMass(2, seed=0)
     >>> obs, info = env.reset()
@@ -48,6 +48,7 @@ class PointMass(ReferenceEnv):
 
     step_dt: float = 0.05
 
+    _default_max_episode_length = 100
     _high: ClassVar[np.ndarray] = np.array(
         [_ARENA, _ARENA, _MAX_SPEED, _MAX_SPEED, 2 * _ARENA, 2 * _ARENA], dtype=np.float32
     )
@@ -60,23 +61,6 @@ class PointMass(ReferenceEnv):
     )
     _num_actions = 2
     _num_states = 6
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        device: str | torch.device = "cpu",
-        seed: int | None = None,
-        render_mode: str | None = None,
-        max_episode_length: int = 100,
-    ) -> None:
-        super().__init__(
-            num_envs,
-            device=device,
-            seed=seed,
-            render_mode=render_mode,
-            max_episode_length=max_episode_length,
-        )
 
     def _advance(self, actions: torch.Tensor) -> Transition:
         position, velocity, goal = self._state.tensor_split(3, dim=1)

@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.contract import Obs, TorchVectorEnv
 from holdstep.envs.views.flat_actions import FlatActions
+from holdstep.envs.views.gather import GatherSteps
 from holdstep.errors import ConfigError
 from holdstep.extras import require
 
@@ -35,6 +36,10 @@ class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
 
     Actions of several dimensions, the chunks of ``ActionChunkReplay``, are flat vectors here.
 
+    rsl_rl's PPO takes a row that stood still for one that took a step. Where rows can be suspended,
+    train with :class:`~holdstep.policies.rsl_rl.MaskedPPO`, which reads ``extras["active"]``, or
+    set ``gather``.
+
     rsl_rl never looks at final observations. Unless something in the stack needs them, the view
     switches them off, which saves an observation pass in each step in which a row ends.
 
@@ -43,9 +48,13 @@ class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
         clip_actions: bound of the actions' absolute value, applied before they enter the stack
             (the ``clip_actions`` of mjlab's and Isaac Lab's runner configurations); None for none.
         final_obs: keep ``extras["final_obs"]``.
+        gather: let each step last until every row has taken one, so that no row is seen that stood
+            still (:class:`~holdstep.envs.views.gather.GatherSteps`); the stack needs a
+            ``SuspendOnWait``.
 
     Raises:
-        ConfigError: actions are no arrays of numbers, or ``clip_actions`` is negative.
+        ConfigError: actions are no arrays of numbers, ``clip_actions`` is negative, or
+            ``gather`` is set and nothing in the stack suspends rows.
     """
 
     def __init__(
@@ -54,12 +63,15 @@ class RslRlVecEnv(VecEnv):  # type: ignore[misc]  # rsl_rl is untyped
         *,
         clip_actions: float | None = None,
         final_obs: bool = False,
+        gather: bool = False,
     ) -> None:
         if not isinstance(env, TorchVectorEnv):
             raise ConfigError(
                 f"RslRlVecEnv takes a holdstep env, got {type(env).__name__}. "
                 "Adapt it first: holdstep.envs.adapt(env)."
             )
+        if gather:
+            env = GatherSteps(env)
         self._flat_actions = FlatActions(env)
         space = self._flat_actions.space
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:

@@ -11,7 +11,9 @@ import torch
 
 from holdstep.envs.contract import Info, Obs, TorchVectorEnv
 from holdstep.envs.views.episode_stats import EpisodeStats
+from holdstep.envs.views.finite_actions import finite_space
 from holdstep.envs.views.flat_actions import FlatActions
+from holdstep.envs.views.gather import GatherSteps
 from holdstep.envs.views.groups import select_groups
 from holdstep.envs.views.host import to_host
 from holdstep.errors import CapabilityError, ConfigError, ContractViolationError, HoldstepError
@@ -27,9 +29,6 @@ else:
     _PURPOSE = "Sb3VecEnv"
     VecEnv = require("stable_baselines3.common.vec_env", extra="sb3", purpose=_PURPOSE).VecEnv
     Monitor = require("stable_baselines3.common.monitor", extra="sb3", purpose=_PURPOSE).Monitor
-
-_UNBOUNDED_ACTION = 100.0
-"""Stands in for an infinite action bound, which Stable-Baselines3 refuses; Isaac Lab's choice."""
 
 
 class Sb3VecEnv(VecEnv):
@@ -62,10 +61,14 @@ class Sb3VecEnv(VecEnv):
         clip_actions: largest absolute action. It narrows the env's action space; None leaves the
             env's bounds, with 100 where they are infinite. Actions are clipped to the space. SAC,
             TD3 and DDPG scale their output to it, so give them the range that the task needs.
+        gather: let each step last until every row has taken one, so that no row is seen that stood
+            still (:class:`~holdstep.envs.views.gather.GatherSteps`); the stack needs a
+            ``SuspendOnWait``.
         clock: gives the time [s] that ``episode["t"]`` is measured by.
 
     Raises:
-        ConfigError: no holdstep env, no such group, or ``clip_actions`` can't be used.
+        ConfigError: no holdstep env, no such group, ``clip_actions`` can't be used, or ``gather``
+            is set and nothing in the stack suspends rows.
         CapabilityError: the env cannot give final observations.
     """
 
@@ -75,6 +78,7 @@ class Sb3VecEnv(VecEnv):
         *,
         obs_group: str | Sequence[str] | None = None,
         clip_actions: float | None = None,
+        gather: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not isinstance(env, TorchVectorEnv):
@@ -82,9 +86,11 @@ class Sb3VecEnv(VecEnv):
                 f"Sb3VecEnv takes a holdstep env, got {type(env).__name__}. "
                 "Adapt it first: holdstep.envs.adapt(env)."
             )
+        if gather:
+            env = GatherSteps(env)
         self.env = env
         self._flat_actions = FlatActions(env)
-        action_space = _finite(self._flat_actions.space, clip_actions)
+        action_space = finite_space(self._flat_actions.space, clip_actions)
         _enable_final_obs(env)
         # Before the spaces are read: Isaac Lab's direct tasks are corrected at the first reset.
         self._first_obs: Obs | None = env.reset()[0]
@@ -281,21 +287,3 @@ def _enable_final_obs(env: TorchVectorEnv) -> None:
             "Stable-Baselines3 needs the last observation of each episode to bootstrap the ones "
             f"that were cut off. {error}"
         ) from error
-
-
-def _finite(space: gymnasium.Space[Any], clip_actions: float | None) -> gymnasium.Space[Any]:
-    if clip_actions is not None and not 0 < clip_actions < float("inf"):
-        raise ConfigError(f"clip_actions must be positive and finite, got {clip_actions!r}.")
-    if not isinstance(space, gymnasium.spaces.Box):
-        if clip_actions is not None:
-            raise ConfigError(f"clip_actions is for continuous actions; the space is {space}.")
-        return space
-    if clip_actions is None:
-        low = np.where(np.isfinite(space.low), space.low, -_UNBOUNDED_ACTION)
-        high = np.where(np.isfinite(space.high), space.high, _UNBOUNDED_ACTION)
-    else:
-        low, high = np.maximum(space.low, -clip_actions), np.minimum(space.high, clip_actions)
-    if not (low < high).all():
-        raise ConfigError(f"clip_actions={clip_actions!r} leaves nothing of {space}.")
-    dtype = space.low.dtype
-    return gymnasium.spaces.Box(low.astype(dtype), high.astype(dtype), dtype=dtype.type)

@@ -8,6 +8,7 @@ import torch
 
 from holdstep.envs.contract import Info, Obs, TorchVectorEnv
 from holdstep.envs.views.flat_actions import FlatActions
+from holdstep.envs.views.gather import GatherSteps
 from holdstep.envs.views.groups import joined, joined_space, select_groups
 from holdstep.errors import ConfigError
 from holdstep.extras import require
@@ -46,9 +47,13 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
         state_group: the group or groups that an asymmetric critic sees; None for none.
         seed: of the reset at construction; None leaves the seed that the env was made with.
         final_obs: keep ``info["final_obs"]``.
+        gather: let each step last until every row has taken one, so that no row is seen that stood
+            still (:class:`~holdstep.envs.views.gather.GatherSteps`); the stack needs a
+            ``SuspendOnWait``.
 
     Raises:
-        ConfigError: no holdstep env, no such group, or groups that cannot be put end to end.
+        ConfigError: no holdstep env, no such group, groups that cannot be put end to end, or
+            ``gather`` is set and nothing in the stack suspends rows.
     """
 
     def __init__(
@@ -59,12 +64,15 @@ class SkrlEnv(Wrapper):  # type: ignore[misc]  # skrl is untyped, so mypy takes 
         state_group: str | Sequence[str] | None = None,
         seed: int | None = None,
         final_obs: bool = False,
+        gather: bool = False,
     ) -> None:
         if not isinstance(env, TorchVectorEnv):
             raise ConfigError(
                 f"SkrlEnv takes a holdstep env, got {type(env).__name__}. "
                 "Adapt it first: holdstep.envs.adapt(env)."
             )
+        if gather:
+            env = GatherSteps(env)
         super().__init__(env)
         if env.capabilities.final_obs and not _needed_inside(env):
             env.final_obs_enabled = final_obs

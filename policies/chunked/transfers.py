@@ -15,9 +15,21 @@ def uploaded(array: np.ndarray, device: torch.device) -> torch.Tensor:
     A GPU is not waited for: it makes the copy in its turn. The array may be written to at once.
     """
     tensor = torch.from_numpy(array)
+    if device.type == "cpu":
+        return tensor
     if device.type == "cuda" and array.nbytes > _STAGED_BYTES:
         tensor = tensor.pin_memory()  # which torch keeps until it has been read
     return tensor.to(device, non_blocking=True)
+
+
+def uploaded_rows(array: np.ndarray, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """The same for each row of an array, in one copy where there has to be one.
+
+    On a CPU, nothing in it lets another thread take over in the middle, as torch's operations do.
+    """
+    if device.type == "cpu":
+        return tuple(map(torch.from_numpy, array))
+    return uploaded(array, device).unbind()
 
 
 def moved(

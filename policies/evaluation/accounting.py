@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from holdstep.distributed import Rank
 from holdstep.errors import ConfigError
 
 IDLE = -1
@@ -19,8 +20,11 @@ class EpisodeAccounts:
     first and make room for more short ones, so that a task whose successes end early looks easier
     than it is.
 
+    Of several processes, each takes every ``world_size``-th number, whatever the others do: which
+    episodes count, and which of them a process runs, is settled before any has started.
+
     Attributes:
-        num_episodes: how many count.
+        num_episodes: how many count; of several processes, this one's.
         num_started: how many of those have started.
         num_finished: how many of those have ended.
         episode_of_row: the episode that each row runs, int64 ``[N]``; -1 for rows whose episode
@@ -28,7 +32,8 @@ class EpisodeAccounts:
 
     Args:
         num_envs: rows.
-        num_episodes: episodes that count.
+        num_episodes: episodes that count, of all processes.
+        rank: this process.
 
     >>> accounts = EpisodeAccounts(num_envs=2, num_episodes=3)
     >>> accounts.start([0, 1])
@@ -39,12 +44,13 @@ class EpisodeAccounts:
     ([2], [])
     """
 
-    def __init__(self, num_envs: int, num_episodes: int) -> None:
+    def __init__(self, num_envs: int, num_episodes: int, rank: Rank | None = None) -> None:
         if isinstance(num_episodes, bool) or not isinstance(num_episodes, int) or num_episodes < 1:
             raise ConfigError(
                 f"num_episodes must be an integer of at least 1, got {num_episodes!r}."
             )
-        self.num_episodes = num_episodes
+        self._rank = rank or Rank()
+        self.num_episodes = len(self._rank.numbers(num_episodes))
         self.num_started = 0
         self.num_finished = 0
         self.episode_of_row = np.full(num_envs, IDLE, dtype=np.int64)
@@ -70,7 +76,8 @@ class EpisodeAccounts:
             The numbers of the episodes of the first rows; as many as are still needed.
         """
         first = self.num_started
-        episodes = list(range(first, min(first + len(rows), self.num_episodes)))
+        ordinals = range(first, min(first + len(rows), self.num_episodes))
+        episodes = [self._rank.number + ordinal * self._rank.world_size for ordinal in ordinals]
         self.episode_of_row[list(rows[: len(episodes)])] = episodes
         self.num_started += len(episodes)
         return episodes

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib.metadata
-import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
-import numpy as np
 import torch
 
-from holdstep._version import __version__
+from holdstep.distributed import Rank, process_group
 from holdstep.envs.contract import TorchVectorEnv
 from holdstep.errors import ConfigError, EvaluationError
 from holdstep.policies.chunked.protocol import ChunkedPolicy
 from holdstep.policies.evaluation.accounting import EpisodeAccounts
 from holdstep.policies.evaluation.drivers import EpisodeDriver, PolicyDriver
 from holdstep.policies.evaluation.intervals import checked_confidence
+from holdstep.policies.evaluation.metadata import metadata_of
 from holdstep.policies.evaluation.meter import EpisodeMeter, SuccessWhen
+from holdstep.policies.evaluation.ranks import result_of_all
 from holdstep.policies.evaluation.result import EvalResult
 from holdstep.policies.evaluation.run import EvaluationRun
 from holdstep.policies.evaluation.streams import episode_streams
@@ -42,6 +40,9 @@ Instructions = Sequence[str] | Callable[[int], str]
 
 _ENDLESS = 100_000
 """Env steps; no episode that anybody evaluates is longer."""
+
+_PATIENCE = datetime.timedelta(days=1)
+"""Of a rank that has run its episodes, for those that are slower."""
 
 
 def evaluate(
@@ -63,6 +64,7 @@ def evaluate(
     force: bool = False,
     timeline: str | Path | None = None,
     timeout_s: float | None = None,
+    rank: Rank | None = None,
 ) -> EvalResult:
     """Run a policy for a number of episodes, and say how good it is.
 
@@ -107,11 +109,15 @@ def evaluate(
         force: accept a scheduler whose actions depend on how long things take.
         timeline: write a trace of a chunked policy's run to this file.
         timeout_s: the longest that a step waits for a chunked policy [s].
+        rank: of several processes that evaluate together, this one
+            (``Rank.of_environment()`` under ``torchrun``): each runs every ``world_size``-th
+            episode, and all return the result of all. By default, this process evaluates alone.
 
     Raises:
         ConfigError: an argument can't be used, or the scheduler is of class ``timing``.
         CapabilityError: ``per_episode_seeds=True`` where that can't be.
-        EvaluationError: an episode does not end; ``error.partial`` has those that did.
+        EvaluationError: an episode does not end, of whichever rank; ``error.partial`` has those
+            that did.
 
     >>> from holdstep.envs import make
     >>> env = make("holdstep:PointMass", num_envs=8, device="cpu", seed=0)
@@ -126,7 +132,8 @@ def evaluate(
     checked_confidence(confidence)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise ConfigError(f"seed must be an integer from 0 to 2**31 - 1, got {seed!r}.")
-    accounts = EpisodeAccounts(env.num_envs, num_episodes)
+    rank = Rank() if rank is None else rank
+    accounts = EpisodeAccounts(env.num_envs, num_episodes, rank)
     max_steps = checked_max_steps(env, max_steps)
     source = success_source(env, success)
     meter = EpisodeMeter(env.num_envs, env.device, source, success_when)
@@ -140,42 +147,42 @@ def evaluate(
         "timeout_s": timeout_s,
     }
     driver = driver_of(env, policy, options, seed=seed, force=force, instructed=texts is not None)
-    started_s = time.perf_counter()
-    with _progress_bar(num_episodes) if progress else contextlib.nullcontext(_nothing) as advance:
+    bar = _progress_bar(accounts.num_episodes) if progress else contextlib.nullcontext(_nothing)
+    with process_group(rank, timeout=_PATIENCE), bar as advance:
+        started_s = time.perf_counter()
         run = EvaluationRun(
             driver=driver,
             accounts=accounts,
             meter=meter,
             streams=streams,
-            seed=seed,
+            # Ranks whose rows draw from the resets' own seed would all run the same episodes.
+            seed=seed if streams.scope == "episode" else rank.seed(seed),
             max_steps=max_steps,
             instructions=texts,
             on_episode=lambda _: advance(),
         )
 
-        def result() -> EvalResult:
-            return EvalResult(
-                episodes=run.episodes,
-                num_episodes=num_episodes,
-                confidence=float(confidence),
-                determinism=driver.determinism,
-                seed_scope=streams.scope,
-                success_source=source.description,
-                idle_rows="suspended" if driver.parks_rows else "stepped",
-                seed=seed,
-                num_envs=env.num_envs,
-                num_steps=run.num_steps,
-                wall_time_s=time.perf_counter() - started_s,
-                num_by_instruction=dict(Counter(map(texts, range(num_episodes)))) if texts else {},
-                metadata=_metadata(env, policy) | driver.metadata,
-            )
-
+        failure = None
         try:
             run.run()
         except EvaluationError as error:
-            error.partial = result()
-            raise
-    return result()
+            failure = error
+        own = EvalResult(
+            episodes=run.episodes,
+            num_episodes=num_episodes,
+            confidence=float(confidence),
+            determinism=driver.determinism,
+            seed_scope=streams.scope,
+            success_source=source.description,
+            idle_rows="suspended" if driver.parks_rows else "stepped",
+            seed=seed,
+            num_envs=env.num_envs,
+            num_steps=run.num_steps,
+            wall_time_s=time.perf_counter() - started_s,
+            num_by_instruction=dict(Counter(map(texts, range(num_episodes)))) if texts else {},
+            metadata=metadata_of(env, policy) | driver.metadata,
+        )
+        return result_of_all(own, failure, rank)
 
 
 def driver_of(
@@ -263,31 +270,6 @@ def _instruction_of(
             f"{num_episodes} episodes need as many instructions, got {len(instructions)}."
         )
     return instructions.__getitem__
-
-
-def _metadata(env: TorchVectorEnv, policy: Policy) -> dict[str, Any]:
-    adapter = env.unwrapped
-    return {
-        "env": adapter.task_id or type(adapter).__name__,
-        "policy": getattr(policy, "__qualname__", type(policy).__name__),
-        "device": str(env.device),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    versions = {
-        "holdstep": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "gymnasium": gymnasium.__version__,
-        "numpy": np.__version__,
-    }
-    for package in ("mjlab", "mujoco-warp", "isaaclab"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
 
 
 def _nothing() -> None:

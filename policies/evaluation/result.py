@@ -26,7 +26,7 @@ class EpisodeResult:
 
     Attributes:
         episode: its number, in the order in which episodes were started.
-        env_id: the row that ran it.
+        env_id: the row that ran it; those of several ranks are counted on from one to the next.
         seed: what its random numbers followed from, if it had a seed of its own: a new env of one
             row, reset with it, starts this episode.
         episode_return: summed rewards.
@@ -66,8 +66,8 @@ class EvalResult:
         success_source: where it was looked up whether an episode succeeded.
         idle_rows: what rows did that had no episode left: ``"suspended"`` or ``"stepped"``.
         seed: of the run.
-        num_envs: rows.
-        num_steps: how often the env was stepped.
+        num_envs: rows, of all ranks.
+        num_steps: how often the env was stepped; the sum where there were several.
         wall_time_s: of the whole evaluation [s].
         num_by_instruction: how many episodes were to do what; empty without instructions.
         metadata: the env's id, the policy's name, the scheduler, versions, the device, the date.

@@ -85,25 +85,23 @@ class InfoSuccess:
 
     def read(self, step: EvalStep) -> Reading | None:
         """The rows' entries of this step, or their term."""
-        current = self._entry(step.info, self._all)
-        final_info = step.info.get("final_info")
-        if isinstance(final_info, dict):
+        info = step.info
+        current = self._entry(info, self._all) if self._name in info else None
+        final_info = info.get("final_info")
+        if isinstance(final_info, dict) and self._name in final_info:
             done = step.terminated | step.truncated
-            final = self._entry(final_info, step.info.get("_final_info", done))
-            if final is not None:
-                current = final if current is None else _merged(final, current, done)
+            final = self._entry(final_info, info.get("_final_info", done))
+            current = final if current is None else _merged(final, current, done)
         if current is None and self._has_term:
             # Managers keep the terms of the step that ended an episode until their next step.
             current = Reading(self._terms.get_term(self._name), self._all)
         if current is not None:
             self._required = False
         elif self._required and bool((step.terminated | step.truncated).any()):
-            self._refuse(step.info)
+            self._refuse(info)
         return current
 
-    def _entry(self, info: Info, default_mask: torch.Tensor) -> Reading | None:
-        if self._name not in info:
-            return None
+    def _entry(self, info: Info, default_mask: torch.Tensor) -> Reading:
         value = torch.as_tensor(info[self._name], device=self._device)
         if value.shape != (self._num_envs,):
             raise ConfigError(

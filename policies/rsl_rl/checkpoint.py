@@ -88,7 +88,7 @@ def latest_checkpoint(run_dir: str | Path, *, env_id: str | None = None) -> Path
     folders = [run_dir, *sorted((path for path in run_dir.glob("*/")), reverse=True)]
     others: set[str] = set()
     for folder in folders:
-        checkpoints = sorted(folder.glob("model_*.pt"), key=_iteration)
+        checkpoints = checkpoints_of(folder)
         if not checkpoints:
             continue
         if env_id is not None and folder is not run_dir:
@@ -103,6 +103,11 @@ def latest_checkpoint(run_dir: str | Path, *, env_id: str | None = None) -> Path
             f"{', '.join(sorted(others))}."
         )
     raise CheckpointError(f"There is no model_*.pt in {run_dir}, nor in a folder in it.")
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """The checkpoints in a run's folder, the last one last."""
+    return sorted(folder.glob("model_*.pt"), key=_iteration)
 
 
 def _iteration(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ class RunDir:
         """
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         name = f"{stamp}_{_path_part(run_name)}" if run_name else stamp
-        base = Path(root) / (_path_part(experiment) or "experiment") / name
+        base = cls.experiment(root, experiment) / name
         path, attempt = base, 1
         while True:
             try:
@@ -55,6 +56,11 @@ class RunDir:
                 path = base.with_name(f"{base.name}-{attempt}")
             else:
                 return cls(path)
+
+    @staticmethod
+    def experiment(root: str | Path, experiment: str) -> Path:
+        """The folder that an experiment's runs are in."""
+        return Path(root) / (_path_part(experiment) or "experiment")
 
     @classmethod
     def of_checkpoint(cls, checkpoint: str | Path) -> RunDir:
@@ -68,9 +74,13 @@ class RunDir:
             text = yaml.safe_dump(as_plain(settings), sort_keys=False)
             (self.path / "params" / f"{name}.yaml").write_text(text, encoding="utf-8")
 
+    def read_run(self) -> dict[str, Any] | None:
+        """The settings of the run, with the versions of what it ran on; None when it has none."""
+        return self._read_params("run")
+
     def read_env_id(self) -> str | None:
         """The id of the env that the run was trained on; None when it doesn't say."""
-        run = self._read_params("run")
+        run = self.read_run()
         return None if run is None else run.get("env_id")
 
     def read_agent(self) -> dict[str, Any] | None:
@@ -102,6 +112,21 @@ class RunDir:
         if not file.is_file():
             return []
         return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def cut_metrics(self, iteration: int) -> None:
+        """Drop the lines of an iteration and of those after it, which are to be done once more."""
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return
+        kept = [
+            line
+            for line in file.read_text(encoding="utf-8").splitlines(keepends=True)
+            # Without its end, it was being written when the process was killed.
+            if line.endswith("\n") and json.loads(line)["index"] < iteration
+        ]
+        draft = file.with_name(f"{file.name}.tmp")
+        draft.write_text("".join(kept), encoding="utf-8")
+        os.replace(draft, file)
 
 
 def _versions() -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
+from holdstep.distributed import Rank, init_process_group
 from holdstep.errors import CheckpointError, HoldstepError
+from holdstep.policies.rsl_rl.active_steps import ActiveSteps
 from holdstep.policies.rsl_rl.checkpoint import load_checkpoint
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Iteration:
         mean_episode_length: their mean length [env steps], None before one has ended.
         collect_s: time spent stepping the env [s].
         learn_s: time spent updating the policy [s].
-        num_steps: env steps of all rows in this iteration.
+        num_steps: env steps that all rows took in this iteration, on all ranks if they all took as
+            many; rows that were suspended took none.
     """
 
     index: int
@@ -72,16 +74,19 @@ class _HoldstepRunner(_Runner):  # type: ignore[misc]  # rsl_rl is untyped
         )
 
     def _configure_multi_gpu(self) -> None:
-        """rsl_rl insists on NCCL and a GPU for each rank; on CPUs, train with gloo."""
-        if not str(self.device).startswith("cpu") or int(os.getenv("WORLD_SIZE", "1")) == 1:
+        """rsl_rl insists on NCCL, and on a group that a restart by torchrun may fail to join."""
+        rank = Rank.of_environment()
+        if rank.world_size == 1:
             super()._configure_multi_gpu()
             return
-        if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group(backend="gloo")
+        on_cpu = str(self.device).startswith("cpu")
+        init_process_group(rank, backend="gloo" if on_cpu else "nccl")
+        if not on_cpu:
+            torch.cuda.set_device(self.device)
         self.is_distributed = True
-        self.gpu_world_size = torch.distributed.get_world_size()
-        self.gpu_global_rank = torch.distributed.get_rank()
-        self.gpu_local_rank = int(os.getenv("LOCAL_RANK", "0"))
+        self.gpu_world_size = rank.world_size
+        self.gpu_global_rank = rank.number
+        self.gpu_local_rank = rank.local_number
         self.cfg["multi_gpu"] = {
             "global_rank": self.gpu_global_rank,
             "local_rank": self.gpu_local_rank,
@@ -117,8 +122,9 @@ def make_runner(
     runner_type = type(f"Holdstep{base.__name__}", (_HoldstepRunner, base), {})
     with _silenced(quiet):
         runner = runner_type(env, copy.deepcopy(config), log_dir, str(env.device))
+    steps = ActiveSteps(runner.logger)
     if on_iteration is not None or quiet:
-        _report_iterations(runner, on_iteration, quiet)
+        _report_iterations(runner, on_iteration, quiet, steps)
     return runner
 
 
@@ -147,7 +153,10 @@ def describe(error: Exception) -> str:
 
 
 def _report_iterations(
-    runner: Any, on_iteration: Callable[[Iteration], None] | None, quiet: bool
+    runner: Any,
+    on_iteration: Callable[[Iteration], None] | None,
+    quiet: bool,
+    steps: ActiveSteps,
 ) -> None:
     logger = runner.logger
     log = logger.log
@@ -165,9 +174,7 @@ def _report_iterations(
                 mean_episode_length=sum(lengths) / len(lengths) if lengths else None,
                 collect_s=stats["collect_time"],
                 learn_s=stats["learn_time"],
-                num_steps=runner.cfg["num_steps_per_env"]
-                * runner.env.num_envs
-                * runner.gpu_world_size,
+                num_steps=steps.take() * runner.gpu_world_size,
             )
         )
 

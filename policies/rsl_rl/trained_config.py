@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from holdstep.errors import CheckpointError
+from holdstep.policies.rsl_rl.masking import MASKED_PPO
 from holdstep.policies.rsl_rl.run_dir import RunDir, as_plain
 from holdstep.policies.rsl_rl.task_config import decide_obs_groups, registered_config
 
@@ -91,6 +92,8 @@ def _code(saved: Any, own: Any, path: str) -> Any:
     if saved == as_plain(own) or (callable(own) and saved == getattr(own, "__qualname__", None)):
         return own
     if isinstance(saved, str) and saved.isidentifier() and saved in _rsl_rl_classes(path):
+        return saved
+    if path == "algorithm.class_name" and saved == MASKED_PPO:
         return saved
     raise _RefusedError(
         f"{path} is {saved!r}, but the task registers {as_plain(own)!r}. What a run's folder names "

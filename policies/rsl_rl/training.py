@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from holdstep.distributed import Rank, agreed
 from holdstep.envs.overrides import apply_overrides
 from holdstep.envs.registry import make
-from holdstep.errors import CheckpointError, ConfigError, HoldstepError
+from holdstep.errors import ConfigError, HoldstepError
 from holdstep.policies.rsl_rl.checkpoint import find_checkpoint, latest_checkpoint
+from holdstep.policies.rsl_rl.masking import mask_learning
 from holdstep.policies.rsl_rl.run_dir import RunDir
+from holdstep.policies.rsl_rl.run_start import begin_run
 from holdstep.policies.rsl_rl.runner import (
     REFUSALS,
     Iteration,
@@ -29,6 +31,9 @@ from holdstep.policies.rsl_rl.task_config import (
     runner_class,
 )
 
+if TYPE_CHECKING:
+    from holdstep.envs.contract import TorchVectorEnv
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
@@ -38,7 +43,8 @@ class TrainingSettings:
         env_id: task id, such as ``mjlab:Mjlab-Cartpole-Balance``.
         num_envs: rows of each process.
         device: ``"cpu"``, ``"cuda:0"``; None picks this process's GPU, or the CPU without one.
-        seed: seed of the env, the networks and the sampling (each rank adds its number).
+        seed: seed of the env, the networks and the sampling. It is the first rank's; others, and
+            restarts by ``torchrun``, have seeds of their own.
         iterations: iterations to train for; None takes the task's own number.
         log_root: the run's folder is made under ``log_root/experiment``.
         run_name: appended to the run's folder.
@@ -66,26 +72,35 @@ class TrainingResult:
     """What a training run left behind.
 
     Attributes:
-        run_dir: its folder (rank 0's; other ranks write nothing).
-        checkpoint: the last checkpoint, None on ranks other than 0.
-        iterations: every iteration of this run.
+        run_dir: its folder, the same for all ranks; the first one writes it.
+        checkpoint: the last checkpoint, in that folder.
+        iterations: every iteration that this process has done.
     """
 
-    run_dir: RunDir | None
-    checkpoint: Path | None
+    run_dir: RunDir
+    checkpoint: Path
     iterations: tuple[Iteration, ...]
 
 
 def train(
     settings: TrainingSettings,
     *,
+    wrap: Callable[[TorchVectorEnv], TorchVectorEnv] | None = None,
     on_start: Callable[[int], None] | None = None,
     on_iteration: Callable[[Iteration], None] | None = None,
 ) -> TrainingResult:
     """Train a task with its own rsl_rl configuration; under ``torchrun``, with all ranks.
 
+    Where the stack can suspend rows, rsl_rl's PPO is replaced by
+    :class:`~holdstep.policies.rsl_rl.MaskedPPO`.
+
+    Every rank steps an env of its own and learns the same policy: rsl_rl averages the gradients,
+    over NCCL between GPUs, over gloo on CPUs. When ``torchrun`` restarts its processes, since one
+    has died, training goes on in the same folder, from the last checkpoint there.
+
     Args:
         settings: what to train.
+        wrap: puts wrappers around the env that was made, and returns the stack to train on.
         on_start: called with the number of iterations once everything is built.
         on_iteration: called after each iteration.
 
@@ -95,44 +110,56 @@ def train(
     """
     from holdstep.envs.views.rsl_rl import RslRlVecEnv
 
-    rank = int(os.getenv("RANK", "0"))
-    seed = settings.seed + rank
+    rank = Rank.of_environment()
+    device = _device_of(rank, settings.device)
+    # A restart must not begin with the very episodes that the run began with.
+    seed = rank.seed(settings.seed, *([rank.num_restarts] if rank.num_restarts else []))
     # A bad file is reported before a simulator is built, which takes long.
     resume = (
         None
         if settings.resume is None
         else find_checkpoint(settings.resume, env_id=settings.env_id)
     )
+    had_group = torch.distributed.is_available() and torch.distributed.is_initialized()
     torch.manual_seed(seed)
     env = make(
         settings.env_id,
         num_envs=settings.num_envs,
-        device=device_of_rank(settings.device),
+        device=device,
         seed=seed,
         **settings.env_overrides,
     )
     try:
+        if wrap is not None:
+            env = wrap(env)
         config = registered_config(settings.env_id, env)
         config["seed"] = seed
         config["run_name"] = settings.run_name
         apply_overrides(config, settings.agent_overrides)
         decide_obs_groups(config, env)
         check_config(config)
+        mask_learning(config, env)
         iterations = (
             settings.iterations if settings.iterations is not None else config["max_iterations"]
         )
         if iterations < 1:
             raise ConfigError(f"iterations must be at least 1, got {iterations}.")
-        run_dir = None
-        if rank == 0:
-            run_dir = RunDir.create(settings.log_root, config["experiment_name"], settings.run_name)
-            run_dir.write_params(_run_params(settings, resume), config)
+        start = None
+        if rank.is_first:
+            start = begin_run(
+                settings.log_root,
+                _run_params(settings, resume, rank),
+                config,
+                resume=resume,
+                num_iterations=iterations,
+                rank=rank,
+            )
         done: list[Iteration] = []
 
         def record(iteration: Iteration) -> None:
             done.append(iteration)
-            if run_dir is not None:
-                run_dir.append_metrics(iteration)
+            if rank.is_first and start is not None:
+                start.run_dir.append_metrics(iteration)
             if on_iteration is not None:
                 on_iteration(iteration)
 
@@ -142,7 +169,7 @@ def train(
                 view,
                 config,
                 base=runner_class(settings.env_id),
-                log_dir=str(run_dir.path) if run_dir is not None else None,
+                log_dir=None if start is None else str(start.run_dir.path),
                 on_iteration=record,
                 quiet=settings.quiet,
             )
@@ -152,42 +179,48 @@ def train(
             raise ConfigError(
                 f"rsl_rl can't train {settings.env_id!r} with these settings: {describe(error)}"
             ) from error
-        if resume is not None:
-            with explain_misfit(resume, settings.env_id):
-                runner.load(str(resume))
-            if not isinstance(runner.current_learning_iteration, int):
-                raise CheckpointError(
-                    f"{resume} doesn't say how many iterations it had: its `iter` is "
-                    f"{runner.current_learning_iteration!r}."
-                )
-            # The checkpoint has the number of the last iteration that was done; rsl_rl would give
-            # the next one the same number.
-            runner.current_learning_iteration += 1
+        # From here on, the ranks can talk: what the first one found is what all of them do.
+        start = agreed(start)
+        assert start is not None
+        if start.checkpoint is not None:
+            with explain_misfit(start.checkpoint, settings.env_id):
+                runner.load(str(start.checkpoint))
+        # A checkpoint has the number of the last iteration that was done; rsl_rl would give the
+        # next one the same number.
+        runner.current_learning_iteration = start.first_iteration
         if on_start is not None:
-            on_start(iterations)
-        runner.learn(iterations, init_at_random_ep_len=True)
+            on_start(start.num_iterations)
+        if start.num_iterations:
+            runner.learn(start.num_iterations, init_at_random_ep_len=True)
+        checkpoint = agreed(latest_checkpoint(start.run_dir.path) if rank.is_first else Path())
     finally:
         env.close()
-        if torch.distributed.is_initialized():
+        if torch.distributed.is_initialized() and not had_group:
             torch.distributed.destroy_process_group()
-    checkpoint = latest_checkpoint(run_dir.path) if run_dir is not None else None
-    return TrainingResult(run_dir=run_dir, checkpoint=checkpoint, iterations=tuple(done))
+    return TrainingResult(run_dir=start.run_dir, checkpoint=checkpoint, iterations=tuple(done))
 
 
-def device_of_rank(device: str | None) -> str | None:
-    """The device that was named, else this ``torchrun`` rank's own GPU, else None."""
-    if device is None and torch.cuda.is_available():
-        return f"cuda:{os.getenv('LOCAL_RANK', '0')}"
+def _device_of(rank: Rank, named: str | None) -> str | None:
+    device = rank.device(named)
+    if rank.world_size > 1 and device is not None and device.startswith("cuda"):
+        own = rank.device("cuda")
+        if device != own:
+            raise ConfigError(
+                f"Rank {rank.number} of {rank.world_size} can't train on {device}: NCCL needs a "
+                f"GPU for each rank, and this one's is {own}. Leave the device out, or say 'cuda'."
+            )
     return device
 
 
-def _run_params(settings: TrainingSettings, resume: Path | None) -> dict[str, Any]:
+def _run_params(settings: TrainingSettings, resume: Path | None, rank: Rank) -> dict[str, Any]:
     return {
         "env_id": settings.env_id,
         "num_envs": settings.num_envs,
         "seed": settings.seed,
         "device": settings.device,
-        "world_size": int(os.getenv("WORLD_SIZE", "1")),
+        "world_size": rank.world_size,
+        "run_name": settings.run_name,
+        "iterations": settings.iterations,
         "resume": None if resume is None else str(resume),
         "env_overrides": dict(settings.env_overrides),
         "agent_overrides": dict(settings.agent_overrides),

@@ -2,8 +2,8 @@
 
 ``holdstep.envs`` says what an env is and adapts simulators to it, ``holdstep.wrappers`` is what can
 be stacked on one, ``holdstep.policies`` is what produces actions, ``holdstep.timeline`` shows what
-a run did with its time, ``holdstep.monitor`` what a stack is doing now. Importing this package
-imports neither torch nor a simulator.
+a run did with its time, ``holdstep.monitor`` what a stack is doing now, ``holdstep.distributed``
+which of several processes this is. Importing this package imports neither torch nor a simulator.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EvalResult",
     "__version__",
+    "distributed",
     "envs",
     "errors",
     "evaluate",
@@ -31,7 +32,9 @@ __all__ = [
     "wrappers",
 ]
 
-_SUBMODULES = frozenset({"envs", "errors", "monitor", "policies", "timeline", "wrappers"})
+_SUBMODULES = frozenset(
+    {"distributed", "envs", "errors", "monitor", "policies", "timeline", "wrappers"}
+)
 _FROM_POLICIES = frozenset({"EvalResult", "evaluate"})
 
 register()

@@ -157,6 +157,41 @@ class RemoteRejectedError(RemotePolicyError):
     """The server answered with an error of its own."""
 
 
+class UncopyableValueError(HoldstepError, TypeError):
+    """A value has to be copied between threads and can't be.
+
+    Attributes:
+        path: where it was found, such as ``"external_inputs['robot'].pose"``.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class SourceError(HoldstepError, RuntimeError):
+    """A source of actions failed, or gave what can't be applied; nothing of that was applied.
+
+    Attributes:
+        source: its name.
+        env_ids: the rows that it drives.
+        frame_id: the frame in which it happened; None outside of one, as while it was started.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str = "",
+        env_ids: Sequence[int] = (),
+        frame_id: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.source = source
+        self.env_ids = tuple(env_ids)
+        self.frame_id = frame_id
+
+
 class EvaluationError(HoldstepError, RuntimeError):
     """An evaluation can't be finished, because an episode does not end or no row advances.
 
@@ -184,8 +219,8 @@ class ContractViolationError(HoldstepError, AssertionError):
         )
 
 
-class ContractError(HoldstepError, ValueError):
-    """A deployment contract is malformed, or does not hold together.
+class DocumentError(HoldstepError, ValueError):
+    """A file that people write, such as a configuration, has something in it that can't be used.
 
     Attributes:
         problems: one sentence for each problem, with the place where it was found.
@@ -195,6 +230,14 @@ class ContractError(HoldstepError, ValueError):
         self.problems = tuple(problems)
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
         super().__init__(f"{subject} ({len(self.problems)} found):\n{lines}")
+
+
+class ContractError(DocumentError):
+    """A deployment contract is malformed, or does not hold together."""
+
+
+class RunConfigError(DocumentError, ConfigError):
+    """The configuration of a run is malformed, or asks for what can't be."""
 
 
 class ModelFileError(HoldstepError, ValueError):

@@ -3,8 +3,9 @@
     python tests/benchmarks/export_latency.py --methods onnx-dynamo exported-program
 
 What is compared computes the same in the same run, in turns: the live observation terms, network
-and action terms in torch, and the exported model fed with the same quantities. Physics is not in
-it. Prints one JSON line per measurement.
+and action terms in torch; and a deployment in the same simulator, which reads what the exported
+model needs, runs it and writes the targets. Physics is not in it. What the model alone takes, with
+its inputs at hand, is measured too. Prints one JSON line per measurement.
 """
 
 from __future__ import annotations
@@ -24,10 +25,9 @@ from typing import Any
 import torch
 import tyro
 
-from holdstep.envs import make
+from holdstep.envs import DeploymentEnv, MjlabHost, make
 from holdstep.policies import RslRlPolicy
-from holdstep.wrappers.export import export_policy, load_model
-from holdstep.wrappers.export.live_inputs import LiveInputs
+from holdstep.wrappers.export import export_policy
 from tests.benchmarks.measure import machine
 
 
@@ -77,14 +77,14 @@ def measure(task: str, num_envs: int, arguments: Arguments) -> list[dict[str, An
         env = make(env_id, num_envs=num_envs, device="cpu", seed=0, **quiet)
         policy = RslRlPolicy.untrained(env, env_id=env_id)
         env.reset()
-    try:
-        kinds = {"live torch pipeline": live_pipeline(env, policy)}
+    with contextlib.ExitStack() as stack:
+        stack.callback(env.close)
+        kinds: dict[str, Callable[[], object]] = {"live torch pipeline": live_pipeline(env, policy)}
         for method in arguments.methods:
-            kinds[f"{method}, inputs read from the env"] = deployed(env, folder / method)
-            kinds[f"{method}, inputs at hand"] = deployed(env, folder / method, read=False)
+            deployment = stack.enter_context(deployed(task, num_envs, folder / method))
+            kinds[f"{method}, deployed"] = deployment._decide
+            kinds[f"{method}, inputs at hand"] = at_hand(deployment)
         times = in_turns(kinds, arguments)
-    finally:
-        env.close()
     live_us = times["live torch pipeline"]
     return [
         {
@@ -113,14 +113,23 @@ def live_pipeline(env: Any, policy: RslRlPolicy) -> Callable[[], object]:
     return step
 
 
-def deployed(env: Any, folder: Path, *, read: bool = True) -> Callable[[], object]:
-    """One step of the exported model, with or without reading what it needs."""
-    runner = load_model(folder, num_rows=env.num_envs, allow_jit=True)
-    inputs = LiveInputs(env, runner.contract.inputs)
-    if read:
-        return lambda: runner.step(inputs.read(copy=False))
-    arrays = {name: value.numpy() for name, value in inputs.read().items()}
-    return lambda: runner.step(arrays)
+def deployed(task: str, num_envs: int, folder: Path) -> DeploymentEnv:
+    """The exported policy in a scene of its own."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        host = MjlabHost(task, num_envs=num_envs)
+    deployment = DeploymentEnv(host, folder, allow_jit=True)
+    for spec in deployment.contract.inputs:
+        role, _, name = spec.connection.partition(":")
+        if role == "command":
+            deployment.set_command(name, torch.zeros(spec.shape))
+    deployment.reset()
+    return deployment
+
+
+def at_hand(deployment: DeploymentEnv) -> Callable[[], object]:
+    """The model of a deployment, with inputs that are there already."""
+    inputs = {name: read().clone() for name, read in deployment._readers.items()}
+    return lambda: deployment._runner.step(inputs)
 
 
 def in_turns(kinds: dict[str, Callable[[], object]], arguments: Arguments) -> dict[str, float]:

@@ -3,7 +3,8 @@
     python tests/benchmarks/export_matrix.py --backends torch leapp
 
 The tests run a part of this (tests/wrappers/export/test_export_matrix.py). Prints one JSON line per
-combination; takes about twenty minutes on two cores.
+combination, and at the end one per backend and method, which docs/benchmarks/export_matrix.jsonl
+keeps; takes about twenty minutes on two cores.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _of_policy(
     policy = make_policy(env, kind)
     try:
         for method in arguments.methods:
-            line = {"benchmark": "export matrix", "task": task, "policy": kind}
+            line = {"benchmark": "export case", "task": task, "policy": kind}
             line |= {"backend": backend, "method": method}
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
@@ -96,6 +97,27 @@ def _of_policy(
         env.close()
 
 
+def summaries(lines: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One line for each backend and method: the worst of its combinations."""
+    kinds = dict.fromkeys((line["backend"], line["method"]) for line in lines)
+    for backend, method in kinds:
+        same = [line for line in lines if (line["backend"], line["method"]) == (backend, method)]
+        passed = [line for line in same if line["max_diff"] is not None]
+        worst = max(passed, key=lambda line: line["max_diff"], default=same[0])
+        yield {
+            "benchmark": "export matrix",
+            "backend": backend,
+            "method": method,
+            "tasks": ", ".join(dict.fromkeys(line["task"] for line in same)),
+            "cases": len(same),
+            "failed": len(same) - len(passed),
+            "max_diff": None if worst["max_diff"] is None else float(f"{worst['max_diff']:.3g}"),
+            "worst": f"{worst['task']}, {worst['policy']}",
+            "limit": worst.get("limit"),
+            "rows": " or ".join(sorted({str(line["rows"]) for line in passed})),
+        } | {key: same[0][key] for key in machine(torch.device("cpu"))}
+
+
 def main(arguments: Arguments) -> list[dict[str, Any]]:
     """Export and print."""
     torch.set_num_threads(1)
@@ -103,7 +125,10 @@ def main(arguments: Arguments) -> list[dict[str, Any]]:
     for line in lines_of(arguments):
         lines.append(line | machine(torch.device("cpu")))
         print(json.dumps(lines[-1]), flush=True)
-    return lines
+    summed_up = list(summaries(lines))
+    for line in summed_up:
+        print(json.dumps(line))
+    return summed_up
 
 
 if __name__ == "__main__":

@@ -11,17 +11,29 @@ import contextlib
 import io
 import json
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import tyro
 
 from holdstep.envs import RslRlVecEnv, make
 from holdstep.envs.device import canonical_device
-from holdstep.wrappers import VectorWrapper
+from holdstep.wrappers import (
+    ActionChunkReplay,
+    PipelinedActions,
+    RecordEpisodes,
+    SuspendOnWait,
+    VectorWrapper,
+)
+from holdstep.wrappers.pipeline import FunctionSource
 from tests.benchmarks.measure import machine, overhead_s, syncs_refused, timed_inside
+
+if TYPE_CHECKING:
+    from holdstep.envs.contract import TorchVectorEnv
 
 
 @dataclass
@@ -87,10 +99,36 @@ def measure_task(task: str, arguments: Arguments) -> list[dict[str, Any]]:
         view = RslRlVecEnv(stack)
     measured("adapter + 2 base wrappers + rsl_rl view", lambda: view.step(actions))
     lines.append(_final_obs_cost(env, actions, task, arguments, device))
+    with tempfile.TemporaryDirectory() as folder:
+        idle = idle_stack(env, Path(folder) / "idle")
+        measured("adapter, suspension, recorder, all idle", lambda: idle.step(actions))
+        source = FunctionSource(lambda: actions, uses_obs=False)
+        piped = PipelinedActions(idle, source, mode="sync")
+        measured("the same + pipelined actions", lambda: piped.step(None))
+        piped.close_extras()
+        with contextlib.redirect_stdout(io.StringIO()):
+            view = RslRlVecEnv(ActionChunkReplay(idle, chunk_length=1))
+        measured("full stack: the same + action chunks + rsl_rl view", lambda: view.step(actions))
+        idle.close_extras()
+        idle.env.close_extras()
     if device.type == "cuda":
         lines.append(_syncs(env, view, actions, task, arguments, device))
     env.close()
     return lines
+
+
+def idle_stack(env: TorchVectorEnv, path: Path) -> RecordEpisodes:
+    """A stack that could suspend and record: nothing is suspended, and all is recorded already."""
+    recorder = RecordEpisodes(SuspendOnWait(env), path, max_episodes=1)
+    recorder.reset()
+    assert env.max_episode_length is not None
+    while not recorder.finished:
+        recorder.episode_length_buf = torch.full_like(
+            recorder.episode_length_buf, env.max_episode_length - 1
+        )
+        recorder.step(torch.zeros(env.action_space.shape, device=env.device))
+        recorder.flush()
+    return recorder
 
 
 def _final_obs_cost(

@@ -453,7 +453,9 @@ def main(arguments: Arguments) -> list[dict[str, Any]]:
                 add(line, "recording")
     for writer in ("process", "thread"):
         add(measure_saturated(arguments, writer), "recording saturated")
-    return lines
+    from tests.benchmarks import recording_loop  # which imports this module
+
+    return lines + recording_loop.main(recording_loop.Arguments(arguments.num_envs))
 
 
 if __name__ == "__main__":

@@ -4,19 +4,15 @@
 
 Memory: what recording alone adds to the peak, in steps of ready-made tensors, for episodes of two
 lengths, beside Isaac Lab's way, which keeps every step of an episode on the GPU. Waits: the steps
-are made while torch raises an error at every wait for the GPU. Time: blocks of steps of a simulator
-with and without the recorder take turns. Prints one JSON line per measurement.
+are made while torch raises an error at every wait for the GPU. Time: see recording_simulator.py.
+Prints one JSON line per measurement.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import io
 import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import tyro
 
-from holdstep.envs import make
 from holdstep.wrappers import RecordEpisodes, VectorWrapper
+from tests.benchmarks import recording_simulator
 from tests.benchmarks.measure import machine
 from tests.benchmarks.recording import KEYS, FixedEnv, ListRecorder
 
@@ -47,18 +43,6 @@ class Arguments:
 
     episode_steps: tuple[int, ...] = (300, 1200)
     """Lengths of the episodes."""
-
-    task: str = "mjlab:Mjlab-Velocity-Flat-Unitree-G1"
-    """Simulated task of the time's measurement."""
-
-    task_num_envs: int = 4096
-    """Its rows."""
-
-    blocks: int = 12
-    """Blocks of steps with and without the recorder, each."""
-
-    steps: int = 20
-    """Steps of a block."""
 
 
 def peak_bytes(env: VectorWrapper, inner: FixedEnv, num_steps: int) -> int:
@@ -154,57 +138,17 @@ def _endless_step(inner: FixedEnv) -> Callable[[torch.Tensor], Any]:
     return step
 
 
-def measure_time(arguments: Arguments) -> list[dict[str, Any]]:
-    """A simulator's step with and without the recorder."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        adapter = make(
-            arguments.task, num_envs=arguments.task_num_envs, device=arguments.device, seed=0
-        )
-    times: dict[bool, list[float]] = {False: [], True: []}
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        env = RecordEpisodes(adapter, Path(folder, "demos"), max_queue_bytes=2 << 30)
-        env.reset(seed=0)
-        actions = torch.zeros(env.num_envs, *env.single_action_space.shape, device=arguments.device)
-        for _ in range(10):
-            env.step(actions)
-        for _ in range(arguments.blocks):
-            for recorded in (False, True):
-                # Steps behind its back: it records those of its own as if nothing had been between.
-                stepped = env if recorded else env.env
-                torch.cuda.synchronize()
-                begin_s = time.perf_counter()
-                for _ in range(arguments.steps):
-                    stepped.step(actions)
-                torch.cuda.synchronize()
-                times[recorded].append((time.perf_counter() - begin_s) / arguments.steps)
-        stats = env.stats()
-        env.close()
-    ratios = [with_s / alone_s for alone_s, with_s in zip(times[False], times[True], strict=True)]
-    return [
-        {
-            "benchmark": "recording a simulator",
-            "task": arguments.task,
-            "num_envs": arguments.task_num_envs,
-            "alone_ms": round(statistics.median(times[False]) * 1e3, 3),
-            "with_ms": round(statistics.median(times[True]) * 1e3, 3),
-            "added_percent": round((statistics.median(ratios) - 1) * 100, 2),
-            "blocked_s": round(stats.blocked_s, 3),
-            "row_bytes": round(stats.num_bytes / max(stats.num_steps, 1)),
-        }
-    ]
-
-
 def main(arguments: Arguments) -> list[dict[str, Any]]:
     """Measure and print everything."""
     torch.set_num_threads(1)
     about = machine(torch.device(arguments.device))
     lines = []
-    for measure in (measure_memory, measure_waits, measure_time):
+    for measure in (measure_memory, measure_waits):
         for line in measure(arguments):
             line |= about
             print(json.dumps(line), flush=True)
             lines.append(line)
-    return lines
+    return lines + recording_simulator.main(recording_simulator.Arguments(arguments.device))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,32 @@ the simulator's own `step`), since two separate runs of a simulator differ by mo
 on a shared machine. Times are medians over blocks of steps, while rows end one after the other.
 """
 
+PACING_NOTE = """\
+A loop at 50 Hz whose env works for 8 ms applies the actions of a source, with `PipelinedActions` \
+and with isaacteleop's own `TeleopSession` (replay mode, one retargeter). Both run the same load, \
+which stamps each action with the time at which it polled its inputs; all ways take turns. "Busy" \
+loads run Python all the time, in the source and in the env. The age is that of the inputs when \
+the env applies the action; a step has missed a frame if its action is more than one submission \
+old; blocked is what a step takes besides the env's part, waits included. Medians over runs, with \
+the lowest and the highest. Measured by `tests/benchmarks/teleop_pacing.py --publish`, which takes \
+a quarter of an hour and is no part of `make bench`.
+
+![Age of inputs against missed steps](images/pacing.svg)"""
+PACING_COLUMNS = {
+    "load": "load",
+    "way": "pacing",
+    "age_p50_ms": "age [ms]",
+    "age_p50_spread": "from-to",
+    "age_p95_ms": "age, p95 [ms]",
+    "missed_percent": "missed [%]",
+    "missed_spread": "from-to",
+    "blocked_p50_ms": "blocked [ms]",
+    "blocked_p95_ms": "blocked, p95 [ms]",
+    "steps_per_s": "steps/s",
+    "runs": "runs",
+    "isaacteleop": "isaacteleop",
+}
+
 SECTIONS = {
     "step overhead": (
         "What holdstep adds to a step",
@@ -104,15 +130,20 @@ SECTIONS = {
     ),
     "recording a simulator": (
         "Recording a simulator on a GPU",
-        "Blocks of steps with and without the recorder take turns; the percentage is the median of "
-        "their ratios. Zero actions: G1's rows fall, and in nearly every step some of them end.",
+        "Blocks of steps with and without the recorder, and with its writer standing still, take "
+        "turns; the percentages are medians of their ratios. Zero actions: G1's rows fall again "
+        "and again unless nothing but the time limit ends an episode (standing).",
         {
             "task": "task",
             "num_envs": "rows",
             "row_bytes": "a row's step [byte]",
+            "ended_a_step": "rows that end in a step",
             "alone_ms": "without [ms]",
             "with_ms": "with [ms]",
             "added_percent": "added [%]",
+            "added_percent_writer_paused": "writer standing still [%]",
+            "host_us": "host [µs]",
+            "device_us": "GPU [µs]",
         },
     ),
     "history ring": (
@@ -151,15 +182,34 @@ SECTIONS = {
     ),
     "export latency": (
         "What a step of an exported policy costs",
-        "The live observation terms, network and action terms in torch, and the exported model, in "
-        "turns within one run; processor time of one thread, physics not included. Reading inputs "
-        "from mjlab computes derived quantities in torch, which a robot has at hand.",
+        "The live observation terms, network and action terms in torch, and a deployment in mjlab, "
+        "which reads what the exported model needs, runs it and writes the targets, in turns "
+        "within one run; processor time of one thread, physics not included. With inputs at hand, "
+        "the model alone.",
         {
             "task": "task",
             "num_envs": "rows",
             "what": "what",
             "step_us": "step [µs]",
             "ratio": "of the live pipeline",
+        },
+    ),
+    "export matrix": (
+        "How far exported policies are from the env",
+        "Tasks of mjlab with five kinds of random networks (MLP, normaliser, GRU, LSTM, history of "
+        "5), exported by each backend and method, each compared with the env over 50 steps in new "
+        "states with resets. The largest difference of all (relative to values larger than 1), "
+        "where it was, and what is allowed.",
+        {
+            "backend": "backend",
+            "method": "method",
+            "tasks": "tasks",
+            "cases": "exports",
+            "failed": "failed",
+            "max_diff": "largest difference",
+            "worst": "where",
+            "limit": "allowed",
+            "rows": "rows",
         },
     ),
     "chunks": (
@@ -189,6 +239,23 @@ SECTIONS = {
             "true_rate": "true rate",
             "success_steps": "steps of a success",
             "failure_steps": "of a failure",
+        },
+    ),
+    "masked learning": (
+        "What suspended rows make of learning",
+        "The return that PPO reaches in the same number of steps of rows, played afterwards "
+        "without suspension: medians over seeds. Rows are suspended at random, for eight steps of "
+        "the batch in the mean. Measured by `tests/benchmarks/masked_learning.py`, which takes "
+        "half an hour and is no part of `make bench`.",
+        {
+            "task": "task",
+            "num_envs": "rows",
+            "what": "algorithm",
+            "suspended_share": "suspended",
+            "seeds": "seeds",
+            "steps_of_rows": "steps of rows",
+            "median_return": "median return",
+            "ratio": "over PPO without suspension",
         },
     ),
     "lazy_rendering": (
@@ -236,6 +303,22 @@ SECTIONS = {
             "times_less": "times less than Isaac Lab's way",
         },
     ),
+    "recording under load": (
+        "What recording adds after a step that computes",
+        "330 float32 per row in 13 keys. The env simulates a task or sleeps, and then makes its "
+        "tensors; steps with and without the recorder take turns in one run. Median and mean of "
+        "the time outside of the env's step, and the median as a part of 20 ms. After a sleep, "
+        "code and data are in no cache, and all that comes next is slow.",
+        {
+            "num_envs": "rows",
+            "load": "env",
+            "ends": "rows end",
+            "env_ms": "env [ms]",
+            "added_us": "added [µs]",
+            "mean_us": "mean [µs]",
+            "percent_of_step": "of 20 ms [%]",
+        },
+    ),
     "recording saturated": (
         "A loop beside a writer that can't keep up",
         'A loop that runs Python all the time, with `on_full="drop"` and a writer that keeps a '
@@ -262,6 +345,44 @@ SECTIONS = {
             "ms": "time [ms]",
             "ratio_zmq": "over bare ZMQ",
             "ratio_tcp": "over bare TCP",
+        },
+    ),
+    "pacing": (
+        "When an action source begins",
+        PACING_NOTE,
+        PACING_COLUMNS,
+    ),
+    "pacing, loads not tuned on": (
+        "When an action source begins: loads that the pacing was not tuned on",
+        "As above. `Adaptive` was tuned in a simulation of the loads above, and of some more; "
+        "these were looked at when it was finished.",
+        PACING_COLUMNS,
+    ),
+    "scale-out": (
+        "One rank, and two",
+        "Env steps per second of all ranks, each with as many rows on a GPU of its own as one rank "
+        "alone: `python tests/benchmarks/scale_out.py`. Training is rsl_rl's, over NCCL; "
+        "evaluating and recording run what was trained, recording until all of it is on disk.",
+        {
+            "what": "what",
+            "task": "task",
+            "num_envs": "rows of each rank",
+            "ranks": "ranks",
+            "steps_per_s": "env steps/s",
+            "times": "times one rank",
+        },
+    ),
+    "pipelined steps": (
+        "What sources beside an env add to a step",
+        "`PipelinedActions` around an env whose own step is not counted: what a step takes besides "
+        "it (the median, and 95 of 100 steps take less), and how much of that the stepping thread "
+        "computes. Each source waits 2 ms for each frame, as for a device; steps are 8 ms apart.",
+        {
+            "num_envs": "rows",
+            "what": "sources in",
+            "added_us": "added [µs]",
+            "p95_us": "p95 [µs]",
+            "computed_us": "computed [µs]",
         },
     ),
     "host syncs": (

@@ -17,6 +17,7 @@ from tests.benchmarks import (
     lazy_rendering,
     overhead,
     per_env_random,
+    pipeline_step,
     recording,
     remote_wire,
     report,
@@ -48,6 +49,7 @@ def main() -> None:
     lines += export_latency.main(export_latency.Arguments())
     lines += lazy_rendering.main(lazy_rendering.Arguments())
     lines += remote_wire.main(remote_wire.Arguments())
+    lines += pipeline_step.main(pipeline_step.Arguments())
     lines += recording.main(recording.Arguments())
     lines += history_ring.main(history_ring.Arguments())
     file = report.DOCS / "benchmarks" / "cpu.jsonl"

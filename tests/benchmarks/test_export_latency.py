@@ -10,7 +10,7 @@ from tests.conftest import silenced
 pytestmark = pytest.mark.timing
 
 G1 = "Mjlab-Velocity-Flat-Unitree-G1"
-WHAT = "onnx-torchscript, inputs at hand"
+WHAT = "onnx-torchscript, deployed"
 
 
 def ratios(**arguments):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from holdstep.wrappers.record.packing import Packer
-from tests.benchmarks import recording
+from tests.benchmarks import recording, recording_loop
 
 pytestmark = pytest.mark.timing
 ARGUMENTS = recording.Arguments(max_queue_mb=256, steps=60, episode_steps=60)
@@ -32,10 +32,17 @@ def test_images_cost_little_more_than_one_copy_of_them():
 
 
 def test_a_loop_is_slowed_by_a_small_part_of_a_simulated_step():
+    """After a sleep, which is the worst; with a row that ends in nearly every step."""
+    options = recording_loop.Arguments(blocks=4, max_queue_mb=256)
+    line = recording_loop.measure(256, "sleeps", options, ends=True)
+    # The aim is 1, for an env that computes. This is the median, since on a busy machine
+    # a few steps have to wait for a processor.
+    assert line["percent_of_step"] < 4
+
+
+def test_a_loop_is_slowed_far_less_than_by_lists_of_tensors():
     lines = recording.measure_loop(256, ARGUMENTS, camera=False)
     added = {line["what"]: line for line in lines}
-    # The aim is 1; 3.5 was measured on two quiet cores. This only keeps it from getting worse.
-    assert added["holdstep"]["percent_of_step"] < 7
     assert added["holdstep"]["times_less"] > 10
 
 

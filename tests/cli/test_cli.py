@@ -11,6 +11,7 @@ import pytest
 from holdstep import envs
 from holdstep.cli import main
 from holdstep.cli.settings import parse_settings
+from holdstep.distributed import Rank
 from holdstep.errors import ConfigError
 
 TRAIN = ("train", "holdstep:CartPole", "--device", "cpu", "--num-envs", "2", "--iterations", "1")
@@ -159,11 +160,12 @@ def test_ranks_play_with_seeds_of_their_own(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(episodes, "play_first_episodes", play_and_note)
     monkeypatch.setattr(envs, "make", make_and_note)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         play = ["--checkpoint", str(tmp_path / "cartpole"), "--seed", "7", "--max-steps", "3"]
         assert main(["play", *common, *play]) == 0
-    assert seeds == [7, 7, 8, 8]
+    assert seeds == [7, 7, Rank(1, 2).seed(7), Rank(1, 2).seed(7)]
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path):

@@ -152,12 +152,6 @@ def test_timing_needs_force(capsys, monkeypatch):
     assert "timing: depends on how long things took" in capsys.readouterr().out
 
 
-def test_it_is_one_process(capsys, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main([*COMMON, "--policy", "given_policies:never"]) == 2
-    assert "without torchrun" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

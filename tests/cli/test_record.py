@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from holdstep.cli import main, record_sources
+from holdstep.distributed import Rank
 from holdstep.envs import make
 from holdstep.errors import ConfigError
 from holdstep.wrappers.record import Dataset
 from holdstep.wrappers.record.files import Files
 from holdstep.wrappers.record.manifest import Manifest, Shard
-from holdstep.wrappers.record.ranks import Rank, merge_manifests
+from holdstep.wrappers.record.ranks import merge_manifests, rank_folder, rank_share
 from holdstep.wrappers.record.recorder import RecordEpisodes
 
 POLICIES = '''
@@ -61,7 +62,7 @@ def _in_a_folder_with_policies(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "my_policies", raising=False)
     Path("my_policies.py").write_text(POLICIES)
-    for name in ("RANK", "WORLD_SIZE"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     # To start a writer takes longer than all else; the runs that are killed below have real ones.
     monkeypatch.setitem(RecordEpisodes.__init__.__kwdefaults__, "writer", "thread")
@@ -118,7 +119,7 @@ def test_only_successes_are_kept_until_there_are_enough():
 
 
 def test_attempts_are_bounded(capsys):
-    options = ["--policy", "random", "--only-successes", "--max-attempts", 6]
+    options = ["--policy", "zero", "--only-successes", "--max-attempts", 6]
     record(*options, "--num-episodes", 3, "--out", "demos")
     assert "demos: 0 episodes" in capsys.readouterr().out
 
@@ -256,7 +257,7 @@ def test_ranks_that_end_together_merge_one_after_the_other(tmp_path):
 
     def end(rank):
         ready.wait(10)
-        folder = Rank(rank, 4).folder(tmp_path)
+        folder = rank_folder(Rank(rank, 4), tmp_path)
         shard = Shard("shards/episodes-000000.hdf5", "episodes", 1, 0, ())
         folder.mkdir()
         Manifest((shard,)).write(folder / "manifest.json", Files())
@@ -333,21 +334,13 @@ def test_each_rank_records_its_share_and_one_that_died_goes_on(monkeypatch):
     assert all(Path("demos", shard.file).is_file() for shard in merged.shards)
 
 
-def test_ranks_have_seeds_of_their_own_and_share_what_is_wanted(tmp_path):
+def test_ranks_share_what_is_wanted_and_have_folders_of_their_own(tmp_path):
     ranks = [Rank(number, 3) for number in range(3)]
-    seeds = [rank.seed(seed, n) for rank in ranks for seed in (0, 1) for n in (0, 7)]
-    assert len(set(seeds)) == len(seeds)
-    assert all(0 <= seed < 2**31 for seed in seeds)
-    assert [rank.share(tmp_path, 8) for rank in ranks] == [3, 3, 2]
-    assert ranks[2].folder(tmp_path / "demos") == tmp_path / "demos" / "rank-00002"
-    assert Rank().folder(tmp_path / "demos") == tmp_path / "demos"
+    assert [rank_share(rank, tmp_path, 8) for rank in ranks] == [3, 3, 2]
+    assert rank_folder(ranks[2], tmp_path / "demos") == tmp_path / "demos" / "rank-00002"
+    assert rank_folder(Rank(), tmp_path / "demos") == tmp_path / "demos"
     with pytest.raises(ConfigError, match="one file"):
-        ranks[0].folder(tmp_path / "demos.hdf5")
-    assert Rank.of_environment({"RANK": "3", "WORLD_SIZE": "8"}) == Rank(3, 8)
-    assert Rank.of_environment({}) == Rank(0, 1)
-    for variables in ({"RANK": "x"}, {"RANK": "2", "WORLD_SIZE": "2"}):
-        with pytest.raises(ConfigError, match="RANK"):
-            Rank.of_environment(variables)
+        rank_folder(ranks[0], tmp_path / "demos.hdf5")
 
 
 def test_fewer_processes_go_on_with_what_more_have_recorded(monkeypatch):

@@ -41,6 +41,14 @@ raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/wrappers",
     "tests/envs/adapters/test_gymnasium_rows.py", "tests/envs/reference"]))
 """
 
+MASKED = """
+import importlib.metadata, pytest
+assert importlib.metadata.version("rsl-rl-lib") == "{version}"
+raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider",
+    "tests/policies/rsl_rl/test_masked_ppo.py", "tests/policies/rsl_rl/test_masked_training.py",
+    "-k", "(dense_data and options0) or one_batch or normalisers or symmetry or train_masks"]))
+"""
+
 
 def run_with(package, code):
     folder = COMPAT / package
@@ -63,6 +71,12 @@ def run_with(package, code):
 def test_rsl_rl_trains_resumes_and_plays(version):
     pytest.importorskip("tensordict", reason="the extra 'rsl-rl' is not installed")
     assert "learned" in run_with(f"rsl-rl-lib=={version}", LEARN)
+
+
+@pytest.mark.parametrize("version", ["5.0.1", "5.5.1"])
+def test_masked_ppo_is_that_versions_ppo(version):
+    pytest.importorskip("tensordict", reason="the extra 'rsl-rl' is not installed")
+    assert " passed" in run_with(f"rsl-rl-lib=={version}", MASKED)
 
 
 def test_the_oldest_gymnasium():

@@ -70,6 +70,21 @@ def test_what_does_not_fit_is_refused(path, value, message):
         apply_overrides(Cfg(), {path: value})
 
 
+@pytest.mark.parametrize("value", [1.5, "1.5"])
+def test_a_number_that_is_declared_to_be_a_float_may_be_one_though_it_is_whole_now(value):
+    @dataclass
+    class Episode(Sim):
+        length_s: float = 5
+        limit_s: float | None = 3
+        rows: int = 4
+
+    cfg = Episode()
+    apply_overrides(cfg, {"length_s": value, "limit_s": value, "timestep": 1})
+    assert (cfg.length_s, cfg.limit_s, cfg.timestep) == (1.5, 1.5, 1.0)
+    with pytest.raises(ConfigError, match="'rows' is 4"):
+        apply_overrides(cfg, {"rows": value})
+
+
 def test_a_container_is_replaced_by_one_of_its_kind_or_by_none():
     cfg = Cfg()
     apply_overrides(cfg, {"terms": {}, "names": None})

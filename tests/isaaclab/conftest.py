@@ -48,14 +48,15 @@ def _why_not() -> str | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def assets(tmp_path_factory):
-    """Asset files on this disk: the tasks' own lie on a server."""
+    """The folder with asset files: the tasks' own lie on a server."""
     if _why_not() is not None:
-        return
+        return None
     from tests.isaaclab import standins
 
     root = tmp_path_factory.mktemp("assets")
     standins.write_standins(root)
     standins.redirect_nucleus(root)
+    return root
 
 
 @contextlib.contextmanager

@@ -37,6 +37,25 @@ def on_newton(cfg: Any) -> None:
     cfg.sim.physics = NewtonCfg(solver_cfg=MJWarpSolverCfg())
 
 
+def without_kit(cfg: Any) -> None:
+    """Whatever the task: physics and images without Isaac Sim, and little of each kind of ground.
+
+    A preset for Newton is kept; where there is none, the task may be made for PhysX alone.
+    """
+    from isaaclab_newton.physics import NewtonCfg
+    from isaaclab_newton.renderers import NewtonWarpRendererCfg
+
+    if not isinstance(cfg.sim.physics, NewtonCfg):
+        on_newton(cfg)
+    cfg.scene.replicate_physics = True  # the only way for Newton
+    for sensor in vars(cfg.scene).values():
+        if any(base.__name__ == "CameraCfg" for base in type(sensor).__mro__):
+            sensor.renderer_cfg = NewtonWarpRendererCfg()
+    generator = getattr(getattr(cfg.scene, "terrain", None), "terrain_generator", None)
+    if generator is not None:
+        generator.num_rows = generator.num_cols = 2
+
+
 def quiet_go2(cfg: Any) -> None:
     """Noise, pushes, new commands and ends are off; histories on."""
     cfg.observations.policy.enable_corruption = False

@@ -107,7 +107,7 @@ def _rotation_from_x(direction: Sequence[float]) -> Gf.Quatf:
     return Gf.Quatf(rotation.GetQuat())
 
 
-def _new_stage(path: Path, root_name: str) -> Usd.Stage:
+def new_stage(path: Path, root_name: str) -> Usd.Stage:
     """Create ``path`` with a default prim, metres, kilograms and z up."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def _new_stage(path: Path, root_name: str) -> Usd.Stage:
     return stage
 
 
-def _write_shape(stage: Usd.Stage, path: str, shape: Shape) -> None:
+def write_shape(stage: Usd.Stage, path: str, shape: Shape) -> None:
     """Define ``shape`` at ``path``."""
     start, end = Gf.Vec3d(*shape.start), Gf.Vec3d(*shape.end)
     geom: UsdGeom.Gprim
@@ -180,7 +180,7 @@ def _write_joint(stage: Usd.Stage, robot: Robot, joint: Joint) -> None:
 
 def write_robot(path: Path, robot: Robot) -> None:
     """Write ``robot`` as an articulation into the USD file ``path``."""
-    stage = _new_stage(path, robot.name)
+    stage = new_stage(path, robot.name)
     UsdPhysics.ArticulationRootAPI.Apply(stage.GetDefaultPrim())
     for body in robot.bodies:
         xform = UsdGeom.Xform.Define(stage, f"/{robot.name}/{body.name}")
@@ -194,7 +194,7 @@ def write_robot(path: Path, robot: Robot) -> None:
         mass.CreateDiagonalInertiaAttr(Gf.Vec3f(*body.inertia))
         mass.CreatePrincipalAxesAttr(Gf.Quatf(1.0))
         for index, shape in enumerate(body.shapes):
-            _write_shape(stage, f"/{robot.name}/{body.name}/shape_{index}", shape)
+            write_shape(stage, f"/{robot.name}/{body.name}/shape_{index}", shape)
     UsdGeom.Scope.Define(stage, f"/{robot.name}/joints")
     for joint in robot.joints:
         _write_joint(stage, robot, joint)
@@ -203,7 +203,7 @@ def write_robot(path: Path, robot: Robot) -> None:
 
 def write_ground(path: Path) -> None:
     """Write the default ground: an infinite collision plane and the shader that gets tinted."""
-    stage = _new_stage(path, "Ground")
+    stage = new_stage(path, "Ground")
     plane = UsdGeom.Plane.Define(stage, "/Ground/GroundPlane/CollisionPlane")
     plane.CreateAxisAttr(UsdGeom.Tokens.z)
     plane.CreateWidthAttr(200.0)
@@ -217,8 +217,8 @@ def write_ground(path: Path) -> None:
 
 def write_marker(path: Path) -> None:
     """Write a thin box that points along x, for the arrows of debug visualisation."""
-    stage = _new_stage(path, "Arrow")
-    _write_shape(
+    stage = new_stage(path, "Arrow")
+    write_shape(
         stage, "/Arrow/shaft", Shape("box", (1.0, 0.05, 0.05), (0.5, 0.0, 0.0), collides=False)
     )
     stage.GetRootLayer().Save()

@@ -30,6 +30,7 @@ collect_ignore = (
     else [
         "test_adapter.py",
         "test_env_facts.py",
+        "test_export.py",
         "test_random_streams.py",
         "test_recorder.py",
         "test_standins.py",

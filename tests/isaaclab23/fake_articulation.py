@@ -91,6 +91,7 @@ class FakeArticulation:
         self.body_names = list(_BODY_NAMES)
         self.num_joints = len(JOINT_NAMES)
         self.num_bodies = len(_BODY_NAMES)
+        self.actuators: dict[str, object] = {}  # efforts go to the simulator as they are
         self.physics = CartPolePhysics(num_envs, device)
         self._ALL_INDICES = torch.arange(num_envs, device=device)
         self._data = self._allocate()

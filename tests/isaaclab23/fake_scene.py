@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import omni.timeline
 import omni.usd
 import torch
-from isaaclab.assets import ArticulationCfg, AssetBaseCfg
+from isaaclab.assets import Articulation, ArticulationCfg, AssetBaseCfg
 from isaaclab.scene import InteractiveScene, InteractiveSceneCfg
 
 from tests.isaaclab23.fake_articulation import FakeArticulation
@@ -153,8 +153,13 @@ class FakeScene(InteractiveScene):
                 raise NotImplementedError(msg)
 
     def add_articulation(self, name: str, cfg: ArticulationCfg) -> FakeArticulation:
-        """Add a cart-pole under ``name``, as a direct env's ``_setup_scene`` does."""
-        articulation = FakeArticulation(cfg, self.num_envs, self.device)
+        """Add a cart-pole under ``name``, as a direct env's ``_setup_scene`` does.
+
+        A configuration with a class of its own is taken at its word.
+        """
+        is_plain = cfg.class_type is Articulation
+        make = FakeArticulation if is_plain else cfg.class_type
+        articulation = make(cfg, self.num_envs, self.device)
         self._articulations[name] = articulation
         self.sim.articulations.append(articulation)
         return articulation

@@ -163,8 +163,26 @@ class UsdContext:
         return self._stage
 
 
+class PhysicsView:
+    """What PhysX tells of a scene as a whole."""
+
+    def get_gravity(self) -> tuple[float, float, float]:
+        """Return gravity [m/s^2]."""
+        return (0.0, 0.0, -9.81)
+
+    def update_articulations_kinematic(self) -> None:
+        """Do nothing: links are where joints put them."""
+
+
 class SimulationManager:
     """``isaacsim.core.simulation_manager.SimulationManager``: textures are always loaded."""
+
+    _view = PhysicsView()
+
+    @classmethod
+    def get_physics_sim_view(cls) -> PhysicsView:
+        """Return the scene's view."""
+        return cls._view
 
     @staticmethod
     def assets_loading() -> bool:

@@ -33,6 +33,7 @@ _DEPENDENTS = (
     "direct_task",
     "fake_articulation",
     "fake_scene",
+    "mujoco_robot",
     "rich_observations",
     "stateful_direct_task",
     "tasks",

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WHEEL = Path(sys.prefix) / "compat" / "isaaclab==2.3.2"
-NUM_TESTS = 107
+NUM_TESTS = 116
 """Fewer that pass would mean that some are no longer found."""
 
 

@@ -21,8 +21,8 @@ from holdstep.wrappers.export.proxies.reads import Reads
 from holdstep.wrappers.export.proxies.unscript import ScriptedFunctions
 
 if TYPE_CHECKING:
-    from holdstep.wrappers.export.managers import ManagerBasedEnv
     from holdstep.wrappers.export.runs import Run
+    from holdstep.wrappers.export.workflow import Workflow
 
 _PATCHED = ("process_actions", "apply_actions")
 
@@ -34,25 +34,25 @@ class Computation:
     replaced at the beginning of a run and put back at its end, also when it raises.
 
     Attributes:
-        managers: of the env.
+        workflow: the env's.
         policy: the network.
         groups: the observation groups.
         reads: what the env's attributes lead to.
 
     Args:
-        managers: of the env.
+        workflow: the env's.
         policy: the network.
         groups: the observation groups.
     """
 
     def __init__(
-        self, managers: ManagerBasedEnv, policy: PolicyNetwork, groups: Mapping[str, GroupPlan]
+        self, workflow: Workflow, policy: PolicyNetwork, groups: Mapping[str, GroupPlan]
     ) -> None:
-        self.managers = managers
+        self.workflow = workflow
         self.policy = policy
         self.groups = groups
-        self.reads = Reads(tuple(managers.owners()), managers.lookup, managers.num_envs)
-        self._isolation = Isolation(tuple(managers.holders()), managers.shared())
+        self.reads = Reads(tuple(workflow.owners()), workflow.lookup, workflow.num_envs)
+        self._isolation = Isolation(tuple(workflow.holders()), workflow.shared())
         self._scripted = ScriptedFunctions()
 
     @contextlib.contextmanager
@@ -62,7 +62,7 @@ class Computation:
             _no_tracer_warnings(),
             self._scripted.as_python(),
             self._isolation.substituted(run.substitute),
-            self.managers.answering(run) as answers,
+            self.workflow.answering(run) as answers,
             self.reads.answered_by(answers, unwatched=run.unwatched),
         ):
             yield
@@ -73,7 +73,7 @@ class Computation:
         Returns:
             The observation groups, and the policy's actions ``[N, A]``.
         """
-        observations = Observations(self.groups, self.managers.env, run)
+        observations = Observations(self.groups, self.workflow.env, run)
         run.term = POLICY
         hidden = {
             state.name: run.memory(f"hidden:{state.name}", "hidden", state.shape, state.dtype)
@@ -88,12 +88,12 @@ class Computation:
     def process(self, run: Run, actions: torch.Tensor) -> None:
         """What the action terms do once per control step."""
         with self._naming_terms(run):
-            self.managers.process_action(run, actions)
+            self.workflow.process_action(run, actions)
 
     def apply(self, run: Run) -> None:
         """What the action terms do before each physics step."""
         with self._naming_terms(run):
-            self.managers.apply_action(run)
+            self.workflow.apply_action(run)
 
     def kept(self) -> Kept:
         """What terms keep, at this point of a run."""
@@ -103,7 +103,7 @@ class Computation:
     def _naming_terms(self, run: Run) -> Iterator[None]:
         """The run knows which action term is running, in a ``with`` block."""
         before, run.term = run.term, "action_manager"
-        terms = self.managers.action_terms.items()
+        terms = self.workflow.action_terms.items()
         try:
             for name, term in terms:
                 for method in _PATCHED:

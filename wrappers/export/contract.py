@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from holdstep.documents.problems import Problem
+from holdstep.wrappers.export.checked import Checked
 from holdstep.wrappers.export.contract_parts import (
     ActionTerm,
     Actuator,
@@ -23,7 +25,6 @@ from holdstep.wrappers.export.contract_parts import (
     ObservationTerm,
 )
 from holdstep.wrappers.export.contract_rules import contract_problems
-from holdstep.wrappers.export.problems import Checked, Problem
 from holdstep.wrappers.export.tensors import DType, Memory, MemoryKind, QuaternionOrder, TensorSpec
 
 __all__ = [

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import yaml
 
-from holdstep.errors import ContractError
-from holdstep.wrappers.export.contract import CONTRACT_VERSION, Contract, ModelFile
-from holdstep.wrappers.export.contract_reader import ContractReader
-from holdstep.wrappers.export.contract_writer import contract_text
-from holdstep.wrappers.export.problems import Problem
-from holdstep.wrappers.export.yaml_nodes import (
+from holdstep.documents.nodes import (
     MAX_BYTES,
     LocatedProblem,
     UnreadableError,
     compose,
     scalar_value,
 )
+from holdstep.documents.problems import Problem
+from holdstep.documents.reader import DocumentReader
+from holdstep.errors import ContractError
+from holdstep.wrappers.export.contract import CONTRACT_VERSION, Contract, ModelFile
+from holdstep.wrappers.export.contract_writer import contract_text
 
 CONTRACT_FILE = "contract.yaml"
 
@@ -83,7 +83,7 @@ def parse_contract(content: bytes, *, name: str = CONTRACT_FILE) -> Contract:
     version_problem = _version_problem(node)
     if version_problem is not None:
         raise _error(name, [version_problem])
-    reader = ContractReader()
+    reader = DocumentReader()
     contract: Contract = reader.build(Contract, node)
     if reader.problems:
         raise _error(name, reader.problems)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from holdstep.documents.problems import Problem
+from holdstep.wrappers.export.checked import Checked
 from holdstep.wrappers.export.contract_rules import file_problem
-from holdstep.wrappers.export.problems import Checked, Problem
 
 ActuatorKind: TypeAlias = Literal["implicit", "explicit", "dc_motor", "effort", "other"]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from holdstep.documents.problems import Place, Problem
 from holdstep.wrappers.export.connections import INPUT_ROLES, OUTPUT_ROLES, Role
-from holdstep.wrappers.export.problems import Place, Problem
 
 if TYPE_CHECKING:
     from holdstep.wrappers.export.contract import Contract, TensorSpec

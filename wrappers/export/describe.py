@@ -24,9 +24,9 @@ from holdstep.wrappers.export.specs import dtype_name, input_spec
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
     from holdstep.wrappers.export.computation import Computation
-    from holdstep.wrappers.export.managers import ManagerBasedEnv
     from holdstep.wrappers.export.observations import GroupPlan, TermPlan
     from holdstep.wrappers.export.plan import MemoryPlan, Plan
+    from holdstep.wrappers.export.workflow import Workflow
 
 _PACKAGES = ("holdstep", "torch", "mjlab", "mujoco", "isaaclab", "rsl-rl-lib")
 
@@ -45,9 +45,9 @@ def describe(
         plan: of the pipeline.
         baked: the constants.
     """
-    managers = computation.managers
-    backend = managers.env
-    inputs = {name: _input(managers, plan, name) for name in (*plan.inputs, *plan.apply_inputs)}
+    workflow = computation.workflow
+    backend = workflow.env
+    inputs = {name: _input(workflow, plan, name) for name in (*plan.inputs, *plan.apply_inputs)}
     kept = {path: plan.constants[path].live for path in plan.handovers}
     handed_over = tuple(
         TensorSpec.of(_handover(path), tuple(value.shape[1:]), dtype=dtype_name(value.dtype))
@@ -58,18 +58,18 @@ def describe(
     return Contract(
         version=CONTRACT_VERSION,
         task=env.task_id or type(backend).__name__,
-        simulator=managers.simulator.rstrip("0123456789"),
+        simulator=workflow.simulator.rstrip("0123456789"),
         created_with=_versions(),
         step_dt=float(backend.step_dt),
         physics_dt=float(backend.physics_dt),
-        decimation=managers.decimation,
-        traced_num_envs=managers.num_envs,
+        decimation=workflow.decimation,
+        traced_num_envs=workflow.num_envs,
         inputs=tuple(inputs[name] for name in plan.inputs),
         memories=tuple(_memory(memory) for memory in plan.memories),
         outputs=(*(write.spec for write in writes), *handed_over, action),
         apply_inputs=(*(inputs[name] for name in plan.apply_inputs), *handed_over),
         apply_outputs=tuple(write.spec for write in plan.writes if _is_applied(plan, write.phase)),
-        actuators=managers.actuators(),
+        actuators=workflow.actuators(),
         constants=constant_records(plan, baked),
         observation_terms=tuple(
             _observation_term(computation.groups[group], term)
@@ -77,7 +77,7 @@ def describe(
             for term in computation.groups[group].terms
         ),
         action_terms=tuple(
-            _action_term(name, term) for name, term in managers.action_terms.items()
+            _action_term(name, term) for name, term in workflow.action_terms.items()
         ),
     )
 
@@ -86,9 +86,9 @@ def _is_applied(plan: Plan, phase: str) -> bool:
     return plan.has_apply_graph and phase == "apply"
 
 
-def _input(managers: ManagerBasedEnv, plan: Plan, name: str) -> TensorSpec:
+def _input(workflow: Workflow, plan: Plan, name: str) -> TensorSpec:
     route = plan.routes[name]
-    return input_spec(managers, route, route.live())
+    return input_spec(workflow, route, route.live())
 
 
 def _handover(path: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from holdstep.documents.problems import Place, place_text, shown
 from holdstep.wrappers.export.contract import Contract
-from holdstep.wrappers.export.problems import Place, place_text, shown
 
 Concern: TypeAlias = Literal["host", "behaviour", "information"]
 """Whom a difference concerns.

@@ -32,8 +32,8 @@ def discover(
     Raises:
         DiscoveryError: something in it can't be exported; the message names the term.
     """
-    managers = computation.managers
-    refusal = managers.refusal()
+    workflow = computation.workflow
+    refusal = workflow.refusal()
     if refusal is not None:
         raise DiscoveryError(
             f"The action term {refusal[0]!r} is refused: {refusal[1]}", term=f"action/{refusal[0]}"
@@ -41,7 +41,7 @@ def discover(
     _find_policy_states(computation, device)
     cloned: frozenset[str] = frozenset()
     while True:
-        observed = _observe(computation, DiscoveryRun(managers.num_envs, device, cloned))
+        observed = _observe(computation, DiscoveryRun(workflow.num_envs, device, cloned))
         mutated = observed.run.mutated
         check_in_place_changes(observed.run)
         if mutated.keys() <= cloned:
@@ -51,10 +51,10 @@ def discover(
 
 
 def _find_policy_states(computation: Computation, device: torch.device) -> None:
-    run = DiscoveryRun(computation.managers.num_envs, device, frozenset())
+    run = DiscoveryRun(computation.workflow.num_envs, device, frozenset())
     with computation.running(run):
         groups = computation.groups
-        computation.policy.find_states(Observations(groups, computation.managers.env, run))
+        computation.policy.find_states(Observations(groups, computation.workflow.env, run))
 
 
 def _observe(computation: Computation, run: DiscoveryRun) -> Observed:

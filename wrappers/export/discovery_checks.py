@@ -65,11 +65,15 @@ def check_apply_is_repeatable(first: Sequence[Write], again: Sequence[Write]) ->
 def check_in_place_changes(run: DiscoveryRun) -> None:
     """What terms change in place must be copies that the simulator made for them.
 
+    Or readings of sensors, on which no physics depends; Isaac Lab's image term edits them.
+
     Raises:
-        DiscoveryError: a term writes into the simulator's own memory.
+        DiscoveryError: a term writes into the simulator's own state.
     """
     for connection, value in run.mutated.items():
         route = run.routes[connection]
+        if route.is_shared:
+            continue
         first, second = route.live(), route.live()
         if first.data_ptr() == second.data_ptr() and first.numel():
             term, where = run.watch.mutation(value)
@@ -91,26 +95,26 @@ def check_kept(before: Kept, after: Kept, run: DiscoveryRun, needed: frozenset[s
         old = before.scalars.get(path, value)
         if old != value and old == old:  # not NaN
             raise DiscoveryError(
-                f"{_term_of(path)!r} keeps a Python number or text from step to step ({path}: "
+                f"{term_of(path)!r} keeps a Python number or text from step to step ({path}: "
                 f"{old!r}, then {value!r}). A model can't; keep a tensor [num_envs, ...].",
-                term=_term_of(path),
+                term=term_of(path),
             )
     for path, tensor in after.tensors.items():
         if path not in before.tensors and run.watch.sources(tensor) & needed:
             raise DiscoveryError(
-                f"{_term_of(path)!r} makes {path} while it runs, so that what it is at the "
+                f"{term_of(path)!r} makes {path} while it runs, so that what it is at the "
                 "beginning isn't known. Make it in __init__.",
-                term=_term_of(path),
+                term=term_of(path),
             )
     for path, (_, copied) in run.kept.items():
         changed = copied._version or after.tensors.get(path, copied) is not copied
         per_row = copied.ndim > 0 and copied.shape[0] == run.num_rows
         if KEPT + path in needed and changed and not per_row:
             raise DiscoveryError(
-                f"{_term_of(path)!r} keeps {path} of shape {list(copied.shape)} from step to step, "
+                f"{term_of(path)!r} keeps {path} of shape {list(copied.shape)} from step to step, "
                 f"which is not one value for each of the {run.num_rows} envs. A model has memory "
                 "for single rows only.",
-                term=_term_of(path),
+                term=term_of(path),
             )
 
 
@@ -163,7 +167,8 @@ def undeclared_warnings(routes: Iterable[Route]) -> list[str]:
     ]
 
 
-def _term_of(path: str) -> str:
+def term_of(path: str) -> str:
+    """The term that keeps what is at a path, as messages call it."""
     kind, _, rest = path.partition(":")
     if kind == "action":
         return f"action/{rest.split('.')[0]}"

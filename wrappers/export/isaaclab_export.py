@@ -12,6 +12,9 @@ from typing import Any
 
 import yaml
 
+from holdstep.documents.aliases import load_with_aliases
+from holdstep.documents.nodes import MAX_BYTES, UnreadableError
+from holdstep.documents.problems import FieldsError, shown
 from holdstep.errors import ContractError
 from holdstep.wrappers.export.connections import connection_problem, tensor_name
 from holdstep.wrappers.export.contract import (
@@ -29,9 +32,6 @@ from holdstep.wrappers.export.isaaclab_fields import (
     quaternion_order,
     shape_of,
 )
-from holdstep.wrappers.export.problems import FieldsError, shown
-from holdstep.wrappers.export.yaml_aliases import load_with_aliases
-from holdstep.wrappers.export.yaml_nodes import MAX_BYTES, UnreadableError
 
 _SUFFIXES = {".onnx": "by name", ".pt": "by position", ".pt2": "by position"}
 

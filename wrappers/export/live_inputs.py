@@ -9,7 +9,7 @@ import torch
 
 from holdstep.errors import ContractError
 from holdstep.wrappers.export.proxies.owners import Owner, unwrapped
-from holdstep.wrappers.export.simulators import managers_of
+from holdstep.wrappers.export.simulators import workflow_of
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
@@ -25,17 +25,17 @@ class LiveInputs:
 
     Raises:
         ContractError: the env has no such quantities, or of another shape; all are listed.
-        DiscoveryError: the env has no managers.
+        DiscoveryError: the env is of neither workflow.
     """
 
     def __init__(self, env: TorchVectorEnv, specs: Sequence[TensorSpec]) -> None:
         adapter = env.unwrapped
-        managers = managers_of(adapter)
-        owners = tuple(managers.owners())
+        workflow = workflow_of(adapter)
+        owners = tuple(workflow.owners())
         self._reads: dict[str, Callable[[], torch.Tensor]] = {}
         problems = []
         for spec in specs:
-            read = managers.live_read(spec.connection) or _reader(owners, spec.connection)
+            read = workflow.live_read(spec.connection) or _reader(owners, spec.connection)
             if read is None:
                 problems.append(f"{spec.connection}: the env has nothing there.")
             elif (shape := tuple(read().shape)) != (adapter.num_envs, *spec.shape):
@@ -60,10 +60,11 @@ class LiveInputs:
 
 def _reader(owners: Sequence[Owner], connection: str) -> Callable[[], torch.Tensor] | None:
     for owner in owners:
+        start = owner.prefix if owner.prefix.endswith(".") else f"{owner.prefix}:"
         if connection == owner.prefix:
             attribute = "command"
-        elif connection.startswith(f"{owner.prefix}:"):
-            attribute = connection.removeprefix(f"{owner.prefix}:")
+        elif connection.startswith(start):
+            attribute = connection.removeprefix(start)
         else:
             continue
         for get in (owner.get, *(_part(owner, name) for name in owner.contains)):

@@ -45,11 +45,11 @@ class LiveReference:
 
     def compute(self) -> Reference:
         """What they say now; the policy's memory moves on."""
-        managers = self._computation.managers
-        obs = managers.last_obs()
+        workflow = self._computation.workflow
+        obs = workflow.last_obs()
         with torch.inference_mode(False), torch.no_grad():
             action = self._policy.live_call(obs)
-            run = managers.reference_run(action.device, self._plan)
+            run = workflow.reference_run(action.device, self._plan)
             with self._computation.running(run):
                 self._computation.process(run, action)
                 self._computation.apply(run)

@@ -25,13 +25,13 @@ from holdstep.wrappers.export.policies import PolicyNetwork
 from holdstep.wrappers.export.purity import PurityReport, check_purity
 from holdstep.wrappers.export.restore import Changes
 from holdstep.wrappers.export.row_check import check_any_number_of_rows
-from holdstep.wrappers.export.simulators import managers_of
+from holdstep.wrappers.export.simulators import workflow_of
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
     from holdstep.wrappers.export.contract import Contract
-    from holdstep.wrappers.export.managers import ManagerBasedEnv
     from holdstep.wrappers.export.plan import Plan
+    from holdstep.wrappers.export.workflow import Workflow
 
 
 class Pipeline:
@@ -120,7 +120,7 @@ class Pipeline:
         Returns:
             One tensor ``[num_rows, ...]`` for each of the contract's memories.
         """
-        num_rows = self._computation.managers.num_envs if num_rows is None else num_rows
+        num_rows = self._computation.workflow.num_envs if num_rows is None else num_rows
         return tuple(
             _rows_of(memory.reset, memory.shape, memory.dtype, num_rows, self.env.device)
             for memory in self.plan.memories
@@ -177,7 +177,7 @@ class Pipeline:
 
     def baked_values(self) -> dict[str, torch.Tensor]:
         """What the env has now of values that may not change once they are baked in, by name."""
-        return self._computation.managers.baked_values(self.plan)
+        return self._computation.workflow.baked_values(self.plan)
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -222,17 +222,17 @@ def build_pipeline(
         ConfigError: an argument can't be used.
     """
     adapter = env.unwrapped
-    managers = managers_of(adapter)
-    _check_arguments(adapter, managers, num_envs=num_envs, row=row)
+    workflow = workflow_of(adapter)
+    _check_arguments(adapter, workflow, num_envs=num_envs, row=row)
     changes = Changes()
     # Tensors made under inference mode could not be traced, and the caller may be in it.
     with contextlib.ExitStack() as stack, torch.inference_mode(False), torch.no_grad():
         stack.callback(changes.undo)
         network = PolicyNetwork(policy, obs_keys=obs_keys)
-        computation = Computation(managers, network, managers.groups(delays=delays == "keep"))
+        computation = Computation(workflow, network, workflow.groups(delays=delays == "keep"))
         plan = discover(computation, adapter.device, allow_host_reads=allow_host_reads)
         computation.reads.close()
-        _quieten(managers, plan, changes, delays=delays == "keep")
+        _quieten(workflow, plan, changes, delays=delays == "keep")
         baked = bake(plan, randomized=randomized, row=row)
         warnings = (*plan.warnings, *randomization_warnings(baked))
         put_into_env(baked, changes)
@@ -257,14 +257,14 @@ def build_pipeline(
 
 
 def _check_arguments(
-    env: TorchVectorEnv, managers: ManagerBasedEnv, *, num_envs: int | None, row: int
+    env: TorchVectorEnv, workflow: Workflow, *, num_envs: int | None, row: int
 ) -> None:
-    if num_envs is not None and not 1 <= num_envs <= managers.num_envs:
+    if num_envs is not None and not 1 <= num_envs <= workflow.num_envs:
         raise ConfigError(
-            f"num_envs must be 1 to the env's {managers.num_envs}, or None for all, got {num_envs}."
+            f"num_envs must be 1 to the env's {workflow.num_envs}, or None for all, got {num_envs}."
         )
-    if not 0 <= row < managers.num_envs:
-        raise ConfigError(f"row must be one of the env's {managers.num_envs}, got {row}.")
+    if not 0 <= row < workflow.num_envs:
+        raise ConfigError(f"row must be one of the env's {workflow.num_envs}, got {row}.")
     if env.lazy_rendering:
         raise ConfigError(
             "The env draws images only when somebody looks (lazy_rendering), which would leave a "
@@ -272,9 +272,9 @@ def _check_arguments(
         )
 
 
-def _quieten(managers: ManagerBasedEnv, plan: Plan, changes: Changes, *, delays: bool) -> None:
+def _quieten(workflow: Workflow, plan: Plan, changes: Changes, *, delays: bool) -> None:
     """Observations of the exported groups have no noise, and lag only if the model's do."""
-    managers.quieten(plan.groups, changes, delays=delays)
+    workflow.quieten(plan.groups, changes, delays=delays)
 
 
 def _rows_of(

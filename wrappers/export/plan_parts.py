@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from holdstep.wrappers.export.managers import ACTION_MANAGER, ManagerBasedEnv
+from holdstep.wrappers.export.manager_based import ACTION_MANAGER
 from holdstep.wrappers.export.plan import ConstantPlan, MemoryPlan, WritePlan
 from holdstep.wrappers.export.resets import reset_rows
 from holdstep.wrappers.export.runs import CONST, KEPT, MEMORY, DiscoveryRun
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from holdstep.wrappers.export.proxies.owners import Route
     from holdstep.wrappers.export.proxies.writes import Write
     from holdstep.wrappers.export.tensors import MemoryKind
+    from holdstep.wrappers.export.workflow import Workflow
 
 _ACTION_MEMORIES = {
     f"{ACTION_MANAGER}._action": "last_action",
@@ -44,7 +45,7 @@ def memories_of(
         aliases: paths that lead to the same tensor as an earlier one.
     """
     resets = {f"hidden:{state.name}": state.reset for state in computation.policy.states}
-    resets |= computation.managers.memory_resets()
+    resets |= computation.workflow.memory_resets()
     found = [
         MemoryPlan(name, kind, None, tuple(value.shape[1:]), value.dtype, resets.get(name))
         for name, (kind, value) in run.memories.items()
@@ -63,18 +64,18 @@ def memories_of(
     return tuple(found)
 
 
-def writes_of(managers: ManagerBasedEnv, observed: Observed) -> tuple[WritePlan, ...]:
+def writes_of(workflow: Workflow, observed: Observed) -> tuple[WritePlan, ...]:
     """The targets, in the order in which they are written.
 
     Args:
-        managers: of the env.
+        workflow: the env's.
         observed: the run in which they were caught.
     """
     phases = [("process", i, write) for i, write in enumerate(observed.process_writes)]
     phases += [("apply", i, write) for i, write in enumerate(observed.apply_writes)]
     connections = _connections([write for _, _, write in phases])
     return tuple(
-        WritePlan(write_spec(managers, write, connection), phase, index, write.term)
+        WritePlan(write_spec(workflow, write, connection), phase, index, write.term)
         for (phase, index, write), connection in zip(phases, connections, strict=True)
     )
 

@@ -41,7 +41,7 @@ class Planner:
         self._computation = computation
         self._observed = observed
         self._run = observed.run
-        self._num_envs = computation.managers.num_envs
+        self._num_envs = computation.workflow.num_envs
         self._cloned = cloned
         self._rewritten = frozenset(
             path
@@ -66,7 +66,7 @@ class Planner:
         targets = [write.target for write in (*observed.process_writes, *observed.apply_writes)]
         needed = self._dependencies.needed([*targets, observed.actions])
         check_kept(observed.before, observed.after, run, needed)
-        unmarked = self._computation.managers.unmarked(run, needed, self._rewritten)
+        unmarked = self._computation.workflow.unmarked(run, needed, self._rewritten)
         if unmarked is not None:
             raise unmarked
         check_random_draws(run.watch, needed)
@@ -81,7 +81,7 @@ class Planner:
             routes=dict(run.routes),
             inputs=self._policy_inputs(apply_inputs, handovers, needed),
             memories=memories_of(self._computation, run, needed, self._rewritten, self._aliases),
-            writes=writes_of(self._computation.managers, observed),
+            writes=writes_of(self._computation.workflow, observed),
             handovers=handovers,
             apply_inputs=apply_inputs,
             constants=constants_of(run, needed, self._rewritten, self._aliases),
@@ -104,7 +104,7 @@ class Planner:
         self, apply_inputs: tuple[str, ...], handovers: tuple[str, ...], needed: frozenset[str]
     ) -> tuple[str, ...]:
         read = {INPUT + name for name, route in self._run.routes.items() if not route.is_constant}
-        keeps_unused = self._computation.managers.keeps_unused_inputs
+        keeps_unused = self._computation.workflow.keeps_unused_inputs
 
         def lasts(memory: str) -> bool:
             return keeps_unused or memory in needed

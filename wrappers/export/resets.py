@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from holdstep.errors import DiscoveryError
-from holdstep.wrappers.export.managers import ACTION_MANAGER
-from holdstep.wrappers.export.runs import DiscoveryRun
+from holdstep.wrappers.export.discovery_checks import term_of
+from holdstep.wrappers.export.manager_based import ACTION_MANAGER
+from holdstep.wrappers.export.runs import INPUT, DiscoveryRun
 
 if TYPE_CHECKING:
     from holdstep.wrappers.export.computation import Computation
@@ -45,7 +46,8 @@ def reset_rows(
         run: the run in which they were found.
 
     Raises:
-        DiscoveryError: a reset leaves a tensor as it is, or gives rows different values.
+        DiscoveryError: a reset leaves a tensor as it is, takes its value from the env, or gives
+            rows different values.
     """
     if not paths:
         return {}
@@ -55,14 +57,15 @@ def reset_rows(
     with torch.random.fork_rng(devices), computation.running(disturbed):
         for holder in _resettable(computation, paths):
             disturbed.term = holder.path
-            holder.obj.reset(env_ids=torch.arange(run.num_rows, device=device))
+            with disturbed.watch:
+                holder.obj.reset(env_ids=torch.arange(run.num_rows, device=device))
         after = computation.kept().tensors
-        return {path: _row(path, after[path], run) for path in paths}
+        return {path: _row(path, after[path], disturbed) for path in paths}
 
 
 def _resettable(computation: Computation, paths: Sequence[str]) -> list:  # type: ignore[type-arg]
     """The action manager resets its terms itself."""
-    holders = list(computation.managers.holders())
+    holders = list(computation.workflow.holders())
     wanted = {path.split(".")[0] for path in paths}
     chosen = [h for h in holders if h.path in wanted and h.path.startswith("obs:")]
     if any(path.startswith((ACTION_MANAGER, "action:")) for path in paths):
@@ -71,13 +74,23 @@ def _resettable(computation: Computation, paths: Sequence[str]) -> list:  # type
 
 
 def _row(path: str, value: torch.Tensor, run: DiscoveryRun) -> tuple[float, ...] | None:
+    # Rows may have the same state by chance, so that the values alone would not tell.
+    read = sorted(source for source in run.watch.sources(value) if source.startswith(INPUT))
+    if read:
+        names = ", ".join(repr(source.removeprefix(INPUT)) for source in read)
+        raise DiscoveryError(
+            f"A reset sets {path} to what it reads from {names}, so that each episode starts with "
+            "another value; a memory of a model starts with a fixed one. Set it to a fixed value "
+            "in the term's reset(env_ids).",
+            term=term_of(path),
+        )
     rows = value.reshape(value.shape[0], -1)
     if not torch.equal(rows, rows[:1].expand_as(rows)):
         raise DiscoveryError(
             f"A reset does not give {path} the same value in each row (or leaves it alone), so "
             "that a model would not know what an episode starts with. Set it to a fixed value in "
             "the term's reset(env_ids).",
-            term=path.split(".")[0],
+            term=term_of(path),
         )
     row = tuple(float(number) for number in rows[0].tolist())
     return row if any(row) else None

@@ -79,5 +79,6 @@ def _error(pipeline: Pipeline, problem: str) -> DiscoveryError:
         )
     return DiscoveryError(
         f"{problem} Either rows depend on one another, or a tensor happens to have {num_envs} "
-        f"entries for another reason: export from an env with another num_envs, such as 3."
+        f"entries for another reason: export from an env with another num_envs, such as "
+        f"{num_envs + 2}."
     )

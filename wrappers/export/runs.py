@@ -120,7 +120,7 @@ class DiscoveryRun:
             self._values[name] = self.watch.declare(tensor, _source(route))
             self._versions[name] = tensor._version
         value = self._values[name]
-        if name in self._cloned:
+        if name in self._cloned and not route.is_shared:
             return self.watch.declare(value.clone(), _source(route))
         return value
 
@@ -219,7 +219,13 @@ class ModuleRun:
         if route.is_constant:
             return self._constant(name)
         value = self._inputs[name]
-        return value.clone() if name in self._cloned else value
+        if name not in self._cloned:
+            return value
+        if not route.is_shared:
+            return value.clone()
+        if name not in self._given:
+            self._given[name] = value.clone()
+        return self._given[name]
 
     def supplies(self, route: Route) -> bool:
         """Whether there is a value for an attribute."""

@@ -8,26 +8,26 @@ from holdstep.errors import DiscoveryError
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
-    from holdstep.wrappers.export.managers import ManagerBasedEnv
+    from holdstep.wrappers.export.workflow import Workflow
 
 DIRECT_METHODS = ("_get_observations", "_pre_physics_step", "_apply_action")
 """What an env without managers has; Isaac Lab's ``DirectRLEnv`` gave them their names."""
 
 
-def managers_of(env: TorchVectorEnv) -> ManagerBasedEnv:
-    """The managers of an env.
+def workflow_of(env: TorchVectorEnv) -> Workflow:
+    """What an env consists of, whichever way it is written.
 
     Args:
         env: an adapter.
 
     Raises:
-        DiscoveryError: it has none that can be exported.
+        DiscoveryError: it is written in a way that can't be exported.
     """
     backend = env.backend_env
     if all(callable(getattr(backend, name, None)) for name in DIRECT_METHODS):
-        from holdstep.wrappers.export.direct.workflow import direct_env
+        from holdstep.wrappers.export.direct.workflow import direct_workflow
 
-        return direct_env(env)
+        return direct_workflow(env)
     missing = [
         name
         for name in ("observation_manager", "action_manager", "scene")
@@ -43,9 +43,9 @@ def managers_of(env: TorchVectorEnv) -> ManagerBasedEnv:
             "(holdstep.wrappers.export.markers)."
         )
     if simulator == "mjlab":
-        from holdstep.wrappers.export.terms_mjlab import MjlabManagers
+        from holdstep.wrappers.export.mjlab_workflow import MjlabWorkflow
 
-        return MjlabManagers(backend)
-    from holdstep.wrappers.export.terms_isaaclab import isaaclab_managers
+        return MjlabWorkflow(backend)
+    from holdstep.wrappers.export.isaaclab_workflow import isaaclab_workflow
 
-    return isaaclab_managers(backend)
+    return isaaclab_workflow(backend)

@@ -10,10 +10,10 @@ from holdstep.wrappers.export.semantics.lookup import element_names, select_name
 from holdstep.wrappers.export.tensors import DType, TensorSpec
 
 if TYPE_CHECKING:
-    from holdstep.wrappers.export.managers import ManagerBasedEnv
     from holdstep.wrappers.export.proxies.owners import Route
     from holdstep.wrappers.export.proxies.writes import Write
     from holdstep.wrappers.export.semantics.entry import Semantics
+    from holdstep.wrappers.export.workflow import Workflow
 
 _UNITS = {
     "joint": ("rad", "m"),
@@ -28,25 +28,25 @@ def dtype_name(dtype: torch.dtype) -> DType:
     return str(dtype).removeprefix("torch.")  # type: ignore[return-value]  # one of them, or refused
 
 
-def input_spec(managers: ManagerBasedEnv, route: Route, value: torch.Tensor) -> TensorSpec:
+def input_spec(workflow: Workflow, route: Route, value: torch.Tensor) -> TensorSpec:
     """The specification of an input.
 
     Args:
-        managers: of the env.
+        workflow: the env's.
         route: where it is read.
         value: ``[N, ...]``.
     """
     owner = route.owner
     shape = tuple(value.shape[1:])
     names = _fitting(element_names(route.semantics, *owner.named_by, owner.get()), shape)
-    return _spec(managers, route.connection, value, route.semantics, names, owner.named_by)
+    return _spec(workflow, route.connection, value, route.semantics, names, owner.named_by)
 
 
-def write_spec(managers: ManagerBasedEnv, write: Write, connection: str) -> TensorSpec:
+def write_spec(workflow: Workflow, write: Write, connection: str) -> TensorSpec:
     """The specification of a target.
 
     Args:
-        managers: of the env.
+        workflow: the env's.
         write: as it was caught.
         connection: of the output.
     """
@@ -54,7 +54,7 @@ def write_spec(managers: ManagerBasedEnv, write: Write, connection: str) -> Tens
     names = select_names(element_names(write.semantics, *known_by), write.ids)
     shape = tuple(write.target.shape[1:])
     return _spec(
-        managers,
+        workflow,
         connection,
         write.target,
         write.semantics,
@@ -64,7 +64,7 @@ def write_spec(managers: ManagerBasedEnv, write: Write, connection: str) -> Tens
 
 
 def _spec(
-    managers: ManagerBasedEnv,
+    workflow: Workflow,
     connection: str,
     value: torch.Tensor,
     semantics: Semantics | None,
@@ -78,7 +78,7 @@ def _spec(
         shape,
         dtype=dtype_name(value.dtype),
         kind=semantics.kind if semantics else None,
-        unit=_unit(managers, semantics, names, entities),
+        unit=_unit(workflow, semantics, names, entities),
         frame=semantics.frame if semantics else None,
         quaternion_order=order if shape and (shape[-1] == 4 or shape[-1] >= 7) else None,
         element_names=names,
@@ -92,7 +92,7 @@ def _fitting(names: tuple[str, ...] | None, shape: tuple[int, ...]) -> tuple[str
 
 
 def _unit(
-    managers: ManagerBasedEnv,
+    workflow: Workflow,
     semantics: Semantics | None,
     names: tuple[str, ...] | None,
     entities: tuple[Any, ...],
@@ -103,7 +103,7 @@ def _unit(
     angular, linear = _UNITS[semantics.unit]
     slides: set[bool] = set()
     for entity in entities:
-        prismatic = managers.joint_is_prismatic(entity)
+        prismatic = workflow.joint_is_prismatic(entity)
         all_names = tuple(getattr(entity, "joint_names", ()) or ())
         if prismatic is None or len(prismatic) != len(all_names):
             continue

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from holdstep.documents.problems import Problem
+from holdstep.wrappers.export.checked import Checked
 from holdstep.wrappers.export.connections import Connection, connection_problem, tensor_name
 from holdstep.wrappers.export.contract_rules import name_problem
-from holdstep.wrappers.export.problems import Checked, Problem
 
 MAX_ROW_SIZE = 1 << 24
 """The most numbers that one row of a tensor may have."""

@@ -77,7 +77,7 @@ class BlockQueue:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._slot_bytes = config.shape.slot_bytes
+        self._shape = config.shape
         self._on_full = on_full
         self._clock = clock
         # The last one that was released comes first: it may still be in the processor's cache.
@@ -104,17 +104,13 @@ class BlockQueue:
         except BaseException:
             self._release()
             raise
-        self.check = self._link.check  # bound once: it is called in every step
+        # Bound once: they are called in every step.
+        self.check, self.is_finished = self._link.check, self._control.is_finished
 
     @property
     def counters(self) -> Counters:
         """What the writer has done so far."""
         return self._control.read()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the writer has all that was asked for."""
-        return self._control.get("finished") > 0
 
     @property
     def has_free(self) -> bool:
@@ -130,10 +126,11 @@ class BlockQueue:
     def queued(self) -> Queued:
         """What is under way."""
         self._collect()
-        spilled = sum(len(sent.kinds) for sent in self._sent if sent.index < 0)
+        sizes = [self._shape.filled(sent.kinds, sent.num_observed).num_bytes for sent in self._sent]
+        in_file = (size for sent, size in zip(self._sent, sizes, strict=True) if sent.index < 0)
         return Queued(
-            num_bytes=sum(len(sent.kinds) for sent in self._sent) * self._slot_bytes,
-            spilled_bytes=spilled * self._slot_bytes,
+            num_bytes=sum(sizes),
+            spilled_bytes=sum(in_file),
             oldest_s=self._sent_at_s[0] if self._sent_at_s else None,
         )
 
@@ -153,15 +150,22 @@ class BlockQueue:
         return self._free.pop()
 
     def hand_over(
-        self, index: int, kinds: Sequence[int], events: Sequence[Event], *, oldest_s: float
+        self,
+        index: int,
+        kinds: Sequence[int],
+        num_observed: Sequence[int],
+        events: Sequence[Event],
+        *,
+        oldest_s: float,
     ) -> None:
         """Give a block to the writer; its contents are complete.
 
         Args:
             index: of the block.
-            kinds: of the slots that were filled.
+            kinds: of its entries.
+            num_observed: rows whose observations come with each of them.
             events: what was said between them.
-            oldest_s: when the first of them was filled.
+            oldest_s: when the first of them was made.
 
         Raises:
             RecordingError: there was no room to spill it, and the writer that it waits for instead
@@ -170,11 +174,14 @@ class BlockQueue:
         offset, place = 0, index
         if self._spill is not None and not self._collect():
             try:
-                offset, place = self._spill.write(self.ring[index], len(kinds)), -1
+                filled = self._shape.filled(kinds, num_observed)
+                offset, place = self._spill.write(self.ring[index], filled), -1
                 self._free.append(index)
             except OSError:  # a full disk, say: then as if nothing was to be spilled
                 self._wait_for_block()
-        message = Message("block", self._next, place, offset, list(kinds), list(events))
+        message = Message(
+            "block", self._next, place, offset, list(kinds), list(num_observed), list(events)
+        )
         self._next += 1
         self._sent.append(message)
         self._sent_at_s.append(oldest_s)

@@ -56,6 +56,11 @@ class Column:
             )
 
     @property
+    def folder(self) -> str:
+        """The first part of a name that has several; else empty."""
+        return self.name.partition("/")[0] if "/" in self.name else ""
+
+    @property
     def num_bytes(self) -> int:
         """Size of one row at one time [byte]."""
         return math.prod(self.shape) * _ITEM_BYTES[self.dtype]

@@ -11,8 +11,8 @@ from holdstep.errors import DatasetError, RecordingError
 from holdstep.wrappers.record.compaction import file_checksum
 from holdstep.wrappers.record.episode_journal import journal_of, waiting_names
 from holdstep.wrappers.record.folder import RecordingFolder, read_schema
-from holdstep.wrappers.record.manifest import Manifest, Shard
-from holdstep.wrappers.record.ranks import RANK_FOLDERS
+from holdstep.wrappers.record.manifest import Shard
+from holdstep.wrappers.record.ranks import manifest_of, rank_folders
 from holdstep.wrappers.record.scan import scan
 
 
@@ -122,7 +122,7 @@ def find_files(path: Path) -> DatasetFiles:
         shards = {
             _inside(recording, shard): shard
             for recording in recordings
-            for shard in _manifest(recording).shards
+            for shard in manifest_of(recording.path).shards
         }
         attributes = read_schema(recordings[0].schema)["attributes"]
     except (RecordingError, KeyError) as error:
@@ -134,11 +134,10 @@ def _recordings(path: Path) -> Iterator[RecordingFolder]:
     own = RecordingFolder.of(path)
     if own.schema.is_file():
         yield own
-    if path.is_dir():
-        for rank in sorted(path.glob(RANK_FOLDERS)):
-            recording = RecordingFolder(rank)
-            if recording.schema.is_file():
-                yield recording
+    for rank in rank_folders(path):
+        recording = RecordingFolder(rank)
+        if recording.schema.is_file():
+            yield recording
 
 
 def _waiting(num_episodes: int, *paths: Path) -> str:
@@ -157,10 +156,3 @@ def _inside(recording: RecordingFolder, shard: Shard) -> Path:
             f"{recording.shards}; it is not read."
         )
     return file
-
-
-def _manifest(recording: RecordingFolder) -> Manifest:
-    try:
-        return Manifest.read(recording.manifest)
-    except FileNotFoundError:  # nothing has been finished yet
-        return Manifest()

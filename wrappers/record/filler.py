@@ -1,19 +1,19 @@
-"""Fills one block after the other with slots, and sends each on its way to the writer."""
+"""Fills one block after the other, and sends each on its way to the writer."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from holdstep.wrappers.record.messages import Event
+from holdstep.wrappers.record.ring import EntryKind
 
 if TYPE_CHECKING:
     from holdstep.wrappers.record.block_queue import BlockQueue
-    from holdstep.wrappers.record.ring import SlotKind
-    from holdstep.wrappers.record.staging import Slot, Staging
+    from holdstep.wrappers.record.staging import BlockTensors, ObservedRows, Slot, Staging
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class _Filled:
 
     index: int
     kinds: list[int]
+    num_observed: list[int]
     events: list[Event]
     oldest_s: float
 
@@ -34,8 +35,8 @@ class BlockFiller:
 
     Args:
         queue: lends blocks.
-        staging: where their slots are filled.
-        max_age_s: the longest time for which a slot stays in a block that is not full [s].
+        staging: where they are filled.
+        max_age_s: the longest time for which an entry stays in a block that is not full [s].
         clock: time [s].
     """
 
@@ -49,24 +50,33 @@ class BlockFiller:
     ) -> None:
         self._queue = queue
         self._staging = staging
-        self._num_slots = queue.ring.shape.num_slots
+        self._shape = queue.ring.shape
+        self._slot_bytes = self._shape.slot_bytes
         self._max_age_s = max_age_s
         self._clock = clock
         self._travelling: deque[_Filled] = deque()
-        self._index: int | None = None
-        self._slots: Sequence[Slot] = ()
-        self._kinds: list[int] = []
-        self._events: list[Event] = []
-        self._oldest_s = 0.0
-        self._due_s = float("inf")
         self._has_arrived = False  # the oldest of those that travel
         self._drops = False
+        self._clear()
 
-    def reserve(self, num_slots: int, *, waits: bool = False) -> bool:
-        """Make sure that so many slots can be filled.
+    def _clear(self) -> None:
+        """There is no block."""
+        self._index: int | None = None
+        self._block: BlockTensors | None = None
+        self._kinds: list[int] = []
+        self._num_observed: list[int] = []
+        self._events: list[Event] = []
+        self._num_slots = 0
+        self._end = 0  # of what is free between the slots and the observations
+        self._free_bytes = 0
+        self._oldest_s = 0.0
+        self._due_s = float("inf")
+
+    def reserve(self, num_parts: int, *, waits: bool = False) -> bool:
+        """Make sure that so many slots, or observations of all rows, can be filled.
 
         Args:
-            num_slots: at most four.
+            num_parts: at most four.
             waits: wait for a block where the queue would rather drop.
 
         Returns:
@@ -77,8 +87,7 @@ class BlockFiller:
         """
         if self._travelling:
             self.deliver()
-        fits = self._index is not None and len(self._kinds) + num_slots <= self._num_slots
-        if fits and self._clock() < self._due_s:
+        if self._free_bytes >= num_parts * self._slot_bytes and self._clock() < self._due_s:
             return True
         self.send()
         if self._index is None:
@@ -88,20 +97,39 @@ class BlockFiller:
     @property
     def slot(self) -> Slot:
         """The next slot, to be filled and then :meth:`commit`-ted."""
-        return self._slots[len(self._kinds)]
+        assert self._block is not None
+        return self._block.slots[self._num_slots]
 
-    def commit(self, kind: SlotKind) -> None:
-        """The slot is filled."""
+    def observed(self, num_rows: int) -> ObservedRows:
+        """Memory for the observations of some rows, to be filled and then :meth:`commit`-ted."""
+        assert self._block is not None
+        return self._block.observed(self._end, num_rows)
+
+    def commit(self, kind: EntryKind, num_observed: int = 0) -> None:
+        """An entry is complete.
+
+        Args:
+            kind: of the entry; a slot goes with it, unless it is a FIRST.
+            num_observed: how many rows' observations go with it.
+        """
         if not self._kinds:
             self._oldest_s = self._clock()
             self._due_s = self._oldest_s + self._max_age_s
         self._kinds.append(kind)
+        self._num_observed.append(num_observed)
+        if kind is not EntryKind.FIRST:
+            self._num_slots += 1
+            self._free_bytes -= self._slot_bytes
+        if num_observed:
+            size = self._shape.observed_bytes(num_observed)
+            self._end -= size
+            self._free_bytes -= size
 
     def say(self, do: str, rows: list[int] | None = None, **values: Any) -> None:
-        """Add an event between the last slot and the next one."""
-        # What was dropped is told in the first slot of the next block, and happened before this.
-        slot = 1 if self._drops else len(self._kinds)
-        self._events.append(Event(slot, do, rows or [], values))
+        """Add an event between the last entry and the next one."""
+        # What was dropped is told in the first entry of the next block, and happened before this.
+        entry = 1 if self._drops else len(self._kinds)
+        self._events.append(Event(entry, do, rows or [], values))
 
     @property
     def has_events(self) -> bool:
@@ -112,11 +140,12 @@ class BlockFiller:
         """Send the current block, if anything is in it."""
         if self._index is None or not (self._kinds or self._events):
             return
-        self._staging.send(self._index, len(self._kinds))
+        self._staging.send(self._index, self._shape.filled(self._kinds, self._num_observed))
         oldest_s = self._oldest_s if self._kinds else self._clock()
-        self._travelling.append(_Filled(self._index, self._kinds, self._events, oldest_s))
-        self._index, self._slots, self._kinds, self._events = None, (), [], []
-        self._due_s = float("inf")
+        self._travelling.append(
+            _Filled(self._index, self._kinds, self._num_observed, self._events, oldest_s)
+        )
+        self._clear()
         self.deliver()
 
     def deliver(self, *, waits: bool = False) -> None:
@@ -127,16 +156,22 @@ class BlockFiller:
             self._has_arrived = True
             filled = self._travelling[0]
             self._queue.hand_over(
-                filled.index, filled.kinds, filled.events, oldest_s=filled.oldest_s
+                filled.index,
+                filled.kinds,
+                filled.num_observed,
+                filled.events,
+                oldest_s=filled.oldest_s,
             )
             self._travelling.popleft()
             self._has_arrived = False
 
     def queued(self) -> tuple[int, float | None]:
-        """Slots that the writer was not given yet, and when the oldest of them was filled."""
-        num_slots = len(self._kinds) + sum(len(filled.kinds) for filled in self._travelling)
+        """What the writer was not given yet [byte], and when the oldest of it was filled."""
+        num_bytes = self._shape.filled(self._kinds, self._num_observed).num_bytes
+        for filled in self._travelling:
+            num_bytes += self._shape.filled(filled.kinds, filled.num_observed).num_bytes
         oldest_s = self._oldest_s if self._kinds else None
-        return num_slots, self._travelling[0].oldest_s if self._travelling else oldest_s
+        return num_bytes, self._travelling[0].oldest_s if self._travelling else oldest_s
 
     def close(self) -> None:
         """Wait for the device, and give its memory back."""
@@ -148,4 +183,5 @@ class BlockFiller:
         self._index = self._queue.acquire(waits=waits)
         self._drops = self._index is None
         if self._index is not None:
-            self._slots = self._staging.open(self._index)
+            self._block = self._staging.open(self._index)
+            self._end = self._free_bytes = self._shape.end

@@ -33,18 +33,18 @@ class FirstValues:
         self._reads_states = needs_states(keys)
         self._kept: list[_Kept] = []
 
-    def keep(self, obs: Obs, rows_mask: torch.Tensor, seed: int | None) -> None:
-        """Rows were reset."""
+    def keep(self, obs: Obs, rows: torch.Tensor, seed: int | None) -> None:
+        """Rows, given as ids or as a mask of all, were reset."""
         adapter = self._env.unwrapped
         if not self._waits:
-            self._kept = [(Frame(adapter, obs), rows_mask, seed)]
+            self._kept = [(Frame(adapter, obs), rows, seed)]
             return
         before_info = [key for key in self._keys or () if not needs_info([key])]
         layout = layout_of(before_info, self._env, obs, None)
         names = [c.name.removeprefix("obs/") for c in layout if c.name.startswith("obs/")]
         copies = {name: obs[name].clone() for name in names}
         states = adapter.scene_state() if self._reads_states else {}
-        self._kept.append((Frame(adapter, copies, states=states), rows_mask, seed))
+        self._kept.append((Frame(adapter, copies, states=states), rows.clone(), seed))
 
     def take(self) -> list[_Kept]:
         """What was kept, in order; the caller's now."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
+from holdstep.distributed import Rank
 from holdstep.errors import ConfigError, RecordingError
 from holdstep.wrappers.base import VectorWrapper, find_wrapper
 from holdstep.wrappers.record.opening import next_uid
-from holdstep.wrappers.record.ranks import Rank, listing
+from holdstep.wrappers.record.ranks import listing, rank_folder, rank_share
 from holdstep.wrappers.record.recorder import RecordEpisodes
 from holdstep.wrappers.record.stats import RecordingStats
 from holdstep.wrappers.suspend import SuspendOnWait
@@ -108,7 +109,7 @@ def generate(
     _check(env, num_demonstrations, recording)
     rank = Rank.of_environment()
     path = Path(path)
-    folder, wanted = rank.folder(path), rank.share(path, num_demonstrations)
+    folder, wanted = rank_folder(rank, path), rank_share(rank, path, num_demonstrations)
     if wanted == 0:
         return Generated()
     # Seeds depend on all attempts so far, lest a run that kept nothing be made again.

@@ -1,30 +1,31 @@
-"""Slots on a GPU, copied to the host a block at a time beside the computation."""
+"""What is recorded on a GPU, copied to the host a block at a time beside the computation."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from holdstep.errors import RecordingError
-from holdstep.wrappers.record.staging import planes_of, slots_of
+from holdstep.wrappers.record.staging import BlockTensors, memory_of
 
 if TYPE_CHECKING:
-    from holdstep.wrappers.record.ring import BlockRing
-    from holdstep.wrappers.record.staging import Slot
+    from holdstep.wrappers.record.ring import BlockRing, Filled
 
 _NUM_BLOCKS = 2
+# A copy is not interrupted: what a simulator reads back meanwhile, a word or two in every step,
+# waits until it ends. So much takes about 0.1 ms.
+_COPY_BYTES = 4 << 20
 
 
 class GpuStaging:
-    """Slots are filled in one of two blocks of GPU memory, while the other is copied to the ring.
+    """What is recorded fills one of two blocks of GPU memory, while the other one is copied.
 
     No call waits for the GPU, except :meth:`oldest_arrived` if told to, and :meth:`close`. Three
     things may touch a block of GPU memory, each after the one before, and the GPU keeps that order:
 
-    - kernels that fill its slots, on the stream that is current then;
+    - kernels that fill it, on the stream that is current then;
     - the copy, on a stream of its own that waits for an event recorded after the last of them;
     - the kernels that fill it the next time, whose stream waits for the copy's event.
 
@@ -50,35 +51,36 @@ class GpuStaging:
             raise
         self._under_way: deque[Any] = deque()
         self._filling = -1
-        self.num_bytes = _NUM_BLOCKS * ring.shape.num_slots * ring.shape.slot_bytes
+        self.num_bytes = _NUM_BLOCKS * ring.shape.block_bytes
 
     def _allocate(self, ring: BlockRing) -> None:
         device, shape = self._device, ring.shape
-        self._host = [planes_of(ring[index]) for index in range(ring.num_blocks)]
+        self._host = memory_of(ring)
         with torch.inference_mode(False), torch.cuda.device(device):
-            self._planes = [
-                (torch.empty_like(words, device=device), torch.empty_like(small, device=device))
-                for words, small in self._host[:1] * _NUM_BLOCKS
+            self._blocks = [
+                BlockTensors(torch.empty_like(memory, device=device), shape)
+                for memory in self._host[:1] * _NUM_BLOCKS
             ]
-            self._slots = [slots_of(words, small, shape.num_bytes) for words, small in self._planes]
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             # Of the copy out of each block, and of those into the ring that have not arrived.
             self._copied: list[Any] = [torch.cuda.Event() for _ in range(_NUM_BLOCKS)]  # type: ignore[no-untyped-call]
 
-    def open(self, index: int) -> Sequence[Slot]:
+    def open(self, index: int) -> BlockTensors:
         """The next block of GPU memory, as soon as the GPU has copied what was in it."""
         self._filling = (self._filling + 1) % _NUM_BLOCKS
         # An event that was never recorded is not waited for.
         torch.cuda.current_stream(self._device).wait_event(self._copied[self._filling])
-        return self._slots[self._filling]
+        return self._blocks[self._filling]
 
-    def send(self, index: int, num_slots: int) -> None:
-        """Copy the first slots into block ``index`` of the ring, beside what comes."""
-        filled = torch.cuda.current_stream(self._device).record_event()
-        self._stream.wait_event(filled)
+    def send(self, index: int, filled: Filled) -> None:
+        """Copy what is filled into block ``index`` of the ring, beside what comes."""
+        self._stream.wait_event(torch.cuda.current_stream(self._device).record_event())
+        host, device = self._host[index], self._blocks[self._filling].memory
         with torch.cuda.stream(self._stream):
-            for host, plane in zip(self._host[index], self._planes[self._filling], strict=True):
-                host[:num_slots].copy_(plane[:num_slots], non_blocking=True)
+            for begin, end in filled.ranges:
+                for first in range(begin, end, _COPY_BYTES):
+                    part = slice(first, min(first + _COPY_BYTES, end))
+                    host[part].copy_(device[part], non_blocking=True)
         self._copied[self._filling].record(self._stream)
         arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrival.record(self._stream)
@@ -97,7 +99,7 @@ class GpuStaging:
         """Wait for the copies, and give the memory back."""
         self._stream.synchronize()
         self._under_way.clear()
-        self._slots, self._planes = [], []
+        self._blocks = []
         self._pinned.release()
 
 

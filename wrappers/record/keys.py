@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from holdstep.wrappers.record.columns import Column, Kind, RowLayout
 if TYPE_CHECKING:
     from holdstep.envs.contract import Info, Obs, TorchVectorEnv
 
-STATES, INFO, PROCESSED_ACTIONS = "states", "info", "processed_actions"
+STATES, INFO, TELEOP, PROCESSED_ACTIONS = "states", "info", "teleop", "processed_actions"
 _NOT_OF_ROWS = frozenset({"log", "active"})
 
 
@@ -36,8 +37,16 @@ def checked_keys(keys: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def needs_info(keys: Sequence[str] | None) -> bool:
-    """Whether entries of a step's info are among the keys: only a step tells what they are."""
-    return any(_below(key, INFO) for key in keys or ())
+    """Whether something is among the keys of which only a step tells what it is.
+
+    That is entries of its info, and what comes with it from whatever drives the env.
+    """
+    return needs_driver(keys) or any(_below(key, INFO) for key in keys or ())
+
+
+def needs_driver(keys: Sequence[str] | None) -> bool:
+    """Whether values that come from whatever drives the env are among the keys."""
+    return any(_below(key, TELEOP) for key in keys or ())
 
 
 def needs_states(keys: Sequence[str] | None) -> bool:
@@ -46,7 +55,11 @@ def needs_states(keys: Sequence[str] | None) -> bool:
 
 
 def layout_of(
-    keys: Sequence[str] | None, env: TorchVectorEnv, obs: Obs, info: Info | None
+    keys: Sequence[str] | None,
+    env: TorchVectorEnv,
+    obs: Obs,
+    info: Info | None,
+    driver: Mapping[str, torch.Tensor] = MappingProxyType({}),
 ) -> RowLayout:
     """The columns that keys stand for.
 
@@ -56,6 +69,7 @@ def layout_of(
         env: the stack.
         obs: of all rows, of which nothing is drawn here.
         info: of a step, or None before the first.
+        driver: what came with it from whatever drives the env.
 
     Raises:
         ConfigError: a key stands for nothing.
@@ -80,6 +94,8 @@ def layout_of(
             columns[f"{STATES}/{name}"] = _of(f"{STATES}/{name}", value, "observation")
     for column in _entries(info or {}, env.num_envs):
         columns[column.name] = column
+    for name, value in driver.items():
+        columns[f"{TELEOP}/{name}"] = _of(f"{TELEOP}/{name}", value, "step")
     chosen: dict[str, Column] = {}
     for key in keys:
         found = [name for name in columns if _below(name, key) or fnmatchcase(name, key)]

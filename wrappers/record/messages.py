@@ -18,16 +18,16 @@ _READ_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Event:
-    """Something that the user said between two slots.
+    """Something that the user said between two entries of a block.
 
     Attributes:
-        slot: it was said before this slot of the block was filled, and after the one before it.
+        entry: it was said before this one was made, and after the one before it.
         do: ``"seed"``, ``"mark"``, ``"annotate"``, ``"discard"``, ``"discard_last"`` or ``"hole"``.
         rows: which rows are meant.
         values: what was said, plain JSON values.
     """
 
-    slot: int
+    entry: int
     do: str
     rows: list[int] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +44,8 @@ class Message:
             were the next block; or of the flush.
         index: of the block in the ring; -1 if it was spilled.
         offset: where a spilled block begins in the spill file [byte].
-        kinds: of its slots; as many as were filled.
+        kinds: of its entries.
+        num_observed: rows whose observations come with each of them.
         events: in the order in which they happened.
     """
 
@@ -53,6 +54,7 @@ class Message:
     index: int = -1
     offset: int = 0
     kinds: list[int] = field(default_factory=list)
+    num_observed: list[int] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
     def encode(self) -> bytes:

@@ -4,119 +4,86 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from holdstep.errors import ConfigError, RecordingError
 from holdstep.wrappers.record.files import Files, recording_errors
-from holdstep.wrappers.record.folder import RecordingFolder
+from holdstep.wrappers.record.folder import SINGLE_FILE_SUFFIXES, RecordingFolder
 from holdstep.wrappers.record.lock import FolderLock
 from holdstep.wrappers.record.manifest import Manifest, Shard
 
-RANK_FOLDERS = "rank-*"
-"""Pattern of the processes' folders in that of the dataset; each one is a recording."""
+if TYPE_CHECKING:
+    from holdstep.distributed import Rank
 
 _FOLDER = "rank-{:05d}"
+_FOLDERS = "rank-*"
 
 
-@dataclass(frozen=True)
-class Rank:
-    """One of the processes that ``torchrun``, or anything else that sets its variables, started.
+def rank_folder(rank: Rank, path: Path) -> Path:
+    """Where a process records.
 
-    They need not know each other: each records into its own folder, its share of the episodes, from
-    its own seeds. One that dies costs the others nothing, and goes on where it was when it is
+    Ranks need not know each other: each records into its own folder, its share of the episodes,
+    from its own seeds. One that dies costs the others nothing, and goes on where it was when it is
     started again.
 
-    Attributes:
-        number: of this process, from 0.
-        world_size: how many there are.
+    Args:
+        rank: the process.
+        path: of the dataset.
 
     Raises:
-        ConfigError: the number is not below the world size.
+        ConfigError: the dataset was recorded by a single process, or is one file.
+    """
+    if rank.world_size == 1 and not rank_folders(path):
+        return path
+    if path.suffix in SINGLE_FILE_SUFFIXES:
+        raise ConfigError(
+            f"Several processes record into a folder, and {path} is one file. Name a folder; "
+            "`holdstep dataset merge` makes one file of it afterwards."
+        )
+    if RecordingFolder(path).schema.exists():
+        raise ConfigError(
+            f"{path} was recorded by a single process. Go on with one, or let several record "
+            "into another folder; `holdstep dataset merge` puts both together."
+        )
+    return path / _FOLDER.format(rank.number)
+
+
+def rank_folders(path: Path) -> list[Path]:
+    """The processes' folders in that of a dataset, in their order; none in one that is no such."""
+    return sorted(path.glob(_FOLDERS)) if path.is_dir() else []
+
+
+def recorded_ranks(path: Path) -> list[Path]:
+    """The processes' folders that anything was recorded into.
+
+    One that was killed in its very first moments leaves a folder that holds nothing to lose.
     """
 
-    number: int = 0
-    world_size: int = 1
+    def holds_something(folder: RecordingFolder) -> bool:
+        begun = folder.schema.exists() or bool(folder.shard_files())
+        return begun or (folder.journal.is_dir() and any(folder.journal.iterdir()))
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.number < self.world_size:
-            raise ConfigError(
-                f"RANK must lie in [0, WORLD_SIZE), got RANK={self.number} and "
-                f"WORLD_SIZE={self.world_size}."
-            )
+    return [path for path in rank_folders(path) if holds_something(RecordingFolder(path))]
 
-    @classmethod
-    def of_environment(cls, variables: Mapping[str, str] = os.environ) -> Rank:
-        """The one that ``RANK`` and ``WORLD_SIZE`` speak of; the only one where they are not set.
 
-        Raises:
-            ConfigError: they are no such numbers.
-        """
-        try:
-            return cls(int(variables.get("RANK", "0")), int(variables.get("WORLD_SIZE", "1")))
-        except ValueError as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"RANK and WORLD_SIZE must be integers: {error}.") from error
+def rank_share(rank: Rank, path: Path, num_episodes: int) -> int:
+    """How many of a dataset's episodes are a process's.
 
-    def folder(self, path: Path) -> Path:
-        """Where this process records.
+    Nobody looks how far the others are, so that all come to the same shares whenever they start.
+    What ranks beyond the world size have recorded, in an earlier run of more processes, is there
+    already.
 
-        Args:
-            path: of the dataset.
-
-        Raises:
-            ConfigError: the dataset was recorded by a single process, or is one file.
-        """
-        ranks = path.is_dir() and any(path.glob(RANK_FOLDERS))
-        if self.world_size == 1 and not ranks:
-            return path
-        if path.suffix in (".hdf5", ".h5"):
-            raise ConfigError(
-                f"Several processes record into a folder, and {path} is one file. Name a folder; "
-                "`holdstep dataset merge` makes one file of it afterwards."
-            )
-        if RecordingFolder(path).schema.exists():
-            raise ConfigError(
-                f"{path} was recorded by a single process. Go on with one, or let several record "
-                "into another folder; `holdstep dataset merge` puts both together."
-            )
-        return path / _FOLDER.format(self.number)
-
-    def share(self, path: Path, num_episodes: int) -> int:
-        """How many of the dataset's episodes are this process's.
-
-        What ranks beyond the world size have recorded, in an earlier run of more processes, is
-        there already.
-
-        Args:
-            path: of the dataset.
-            num_episodes: in the whole dataset.
-        """
-        others = (
-            folder for folder in path.glob(RANK_FOLDERS) if _number(folder) >= self.world_size
-        )
-        there = sum(sum(1 for _ in _manifest(folder).episodes()) for folder in others)
-        whole, rest = divmod(max(0, num_episodes - there), self.world_size)
-        return whole + (self.number < rest)
-
-    def seed(self, seed: int, *so_far: int) -> int:
-        """A seed that no other rank has, nor this one at another time.
-
-        Args:
-            seed: of the run.
-            *so_far: what the run has come to, such as the number of episodes.
-
-        Returns:
-            From 0 to ``2**31 - 1``.
-        """
-        sequence = np.random.SeedSequence([seed, self.number, *so_far])
-        return int(sequence.generate_state(1)[0] >> 1)
+    Args:
+        rank: the process.
+        path: of the dataset.
+        num_episodes: in the whole dataset.
+    """
+    others = (folder for folder in rank_folders(path) if _number(folder) >= rank.world_size)
+    there = sum(sum(1 for _ in manifest_of(folder).episodes()) for folder in others)
+    return len(rank.numbers(num_episodes - there))
 
 
 def merge_manifests(path: Path, *, files: Files | None = None) -> Manifest:
@@ -136,7 +103,7 @@ def merge_manifests(path: Path, *, files: Files | None = None) -> Manifest:
     # Without the lock, a rank could put an older list over that of the last one, too.
     lock = FolderLock(merged.lock, waits=True)
     try:
-        manifest = Manifest(tuple(_shards_of_ranks(path)))
+        manifest = Manifest(tuple(shards_of_ranks(path)))
         with recording_errors(f"write {merged.manifest}"):
             manifest.write(merged.manifest, files or Files())
     finally:
@@ -170,19 +137,53 @@ def listing(rank_folder: Path, path: Path) -> Iterator[None]:
                 )
 
 
-def _shards_of_ranks(path: Path) -> Iterator[Shard]:
-    for folder in sorted(path.glob(RANK_FOLDERS)):
-        for shard in _manifest(folder).shards:
+def list_problem(path: Path) -> str | None:
+    """What is wrong with ``<path>/manifest.json``; None if nothing is, or there are no ranks.
+
+    It is stale where the last rank to end was killed, or other ranks have recorded since.
+    """
+    if not rank_folders(path):  # it may be one file, too
+        return None
+    try:
+        listed = Manifest.read(RecordingFolder(path).manifest)
+        there = list(shards_of_ranks(path))
+    except FileNotFoundError:
+        return None
+    except RecordingError as error:
+        return str(error)
+    num_missing = len(set(there) - set(listed.shards))
+    num_gone = len(set(listed.shards) - set(there))
+    if not (num_missing or num_gone):
+        return None
+    return (
+        f"it lacks {num_missing} of the ranks' {len(there)} files, and lists {num_gone} that are "
+        "not there; `holdstep dataset repair` makes it anew, and so does the next rank to end"
+    )
+
+
+def shards_of_ranks(path: Path) -> Iterator[Shard]:
+    """The finished files of all ranks, named as from the folder of the dataset.
+
+    Raises:
+        RecordingError: a list is damaged.
+    """
+    for folder in rank_folders(path):
+        for shard in manifest_of(folder).shards:
             yield dataclasses.replace(shard, file=f"{folder.name}/{shard.file}")
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """The list of a recording; an empty one where nothing has been finished yet.
+
+    Raises:
+        RecordingError: it is damaged.
+    """
+    try:
+        return Manifest.read(RecordingFolder(folder).manifest)
+    except FileNotFoundError:
+        return Manifest()
 
 
 def _number(folder: Path) -> int:
     number = folder.name.rpartition("-")[2]
     return int(number) if number.isdecimal() else 0
-
-
-def _manifest(folder: Path) -> Manifest:
-    try:
-        return Manifest.read(RecordingFolder(folder).manifest)
-    except FileNotFoundError:  # nothing has been finished yet
-        return Manifest()

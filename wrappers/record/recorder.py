@@ -6,19 +6,27 @@ import os
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 
 from holdstep.envs.env_ids import canonical_env_ids
-from holdstep.errors import ClosedEnvError, ConfigError, HoldstepError, ResetNeededError
+from holdstep.errors import (
+    ClosedEnvError,
+    ConfigError,
+    HoldstepError,
+    RecordingError,
+    ResetNeededError,
+)
 from holdstep.policies.evaluation.success import EvalStep, success_source
 from holdstep.wrappers.base import VectorWrapper
 from holdstep.wrappers.order import Stage
 from holdstep.wrappers.record.about import about
 from holdstep.wrappers.record.first_values import FirstValues
 from holdstep.wrappers.record.formats.hdf5 import LAYOUT_ATTRIBUTES
-from holdstep.wrappers.record.keys import layout_of, needs_info, needs_states
+from holdstep.wrappers.record.keys import layout_of, needs_driver, needs_info, needs_states
 from holdstep.wrappers.record.options import RecordOptions, check_json, checked_path
 from holdstep.wrappers.record.recording import Recording
 from holdstep.wrappers.record.sources import Frame
@@ -35,6 +43,9 @@ if TYPE_CHECKING:
     from holdstep.wrappers.record.options import WriterKind
     from holdstep.wrappers.record.quota import Partial, SuccessWhen
     from holdstep.wrappers.record.store import Durability
+
+
+_NOTHING: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
 class RecordEpisodes(VectorWrapper):
@@ -55,9 +66,10 @@ class RecordEpisodes(VectorWrapper):
     ``"processed_actions"`` (what the action terms made of them), ``"rewards"``, ``"terminated"``,
     ``"truncated"``, ``"states"`` or ``"states/<path>"`` (of the scene after each step, and
     ``initial_state`` before the first), ``"info/<entry>"`` (with the mask ``info/_<entry>`` of the
-    rows in which it is set; the entry must be in the first step's info). Patterns such as
-    ``"obs/camera*"`` are fine. Images that are drawn on request are drawn if they are named here,
-    and only then.
+    rows in which it is set; the entry must be in the first step's info), ``"teleop"`` or
+    ``"teleop/<entry>"`` (what ``PipelinedActions`` says of each step's actions, see
+    :meth:`accompany`). Patterns such as ``"obs/camera*"`` are fine. Images that are drawn on
+    request are drawn if they are named here, and only then.
 
     Errors of the writer, such as a full disk, are raised by the next call, before the env is
     stepped or reset. The call after that tries again, and nothing is lost if it succeeds; a writer
@@ -162,6 +174,8 @@ class RecordEpisodes(VectorWrapper):
         self._adapter = env.unwrapped
         self._first = FirstValues(self._options.keys, env)
         self._needs_info = needs_info(self._options.keys)
+        self._needs_driver = needs_driver(self._options.keys)
+        self._driver: Mapping[str, torch.Tensor] | None = None
         self._enables_final_state = False
         if needs_states(self._options.keys) and not self._adapter.final_state_enabled:
             self._adapter.final_state_enabled = self._enables_final_state = True
@@ -194,9 +208,21 @@ class RecordEpisodes(VectorWrapper):
         if self._recording is not None:
             self._recording.before_reset()
         obs, info = self.env.reset(seed=seed, options=options)
-        mask = self._mask((options or {}).get("env_ids"))
-        self._observed_first(obs, mask, seed)
+        self._observed_first(obs, self._rows((options or {}).get("env_ids")), seed)
         return obs, info
+
+    def accompany(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Say what is to be recorded with the next step, of whatever drives the env.
+
+        ``PipelinedActions`` does so, with ``frame_id``, ``age_frames``, ``input_age_s``, ``miss``
+        and ``execution_state``; a driver of your own says what it likes. It is recorded below
+        ``"teleop"``, if that is among the keys; then each step has to be told its values.
+
+        Args:
+            values: of each row, ``[N, ...]``, of the same names, shapes and types in all steps.
+                They are read in the next step, and must not be changed before.
+        """
+        self._driver = values
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Step the env inside, and record it.
@@ -204,16 +230,14 @@ class RecordEpisodes(VectorWrapper):
         Raises:
             RecordingError: the recording has failed; nothing was stepped.
         """
-        if self._recording is not None:
-            self._recording.before_step()
+        self._before_step()
         result = self.env.step(actions)
         self._record(actions, result)
         return result
 
     def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
         """Step some rows of the env inside, and record them."""
-        if self._recording is not None:
-            self._recording.before_step()
+        self._before_step()
         result = self.env.step_masked(actions, active_mask)
         self._record(actions, result)
         return result
@@ -229,7 +253,7 @@ class RecordEpisodes(VectorWrapper):
         if self._recording is not None:
             self._recording.before_reset()
         obs = self.env.set_scene_state(state, env_ids)
-        self._observed_first(obs, self._mask(env_ids), None)
+        self._observed_first(obs, self._rows(env_ids), None)
         return obs
 
     def cut(self, env_ids: EnvIds, obs: Obs) -> None:
@@ -242,10 +266,10 @@ class RecordEpisodes(VectorWrapper):
             env_ids: the rows.
             obs: observations of all rows as they are now.
         """
-        rows_mask = self._mask(self._rows(env_ids))
+        rows = self._rows(env_ids)
         if self._recording is not None:
             self._recording.before_reset()
-        self._observed_first(obs, rows_mask, None)
+        self._observed_first(obs, rows, None)
 
     def mark(self, env_ids: EnvIds, success: bool = True) -> None:
         """Say whether episodes succeed; this counts, whatever the env says.
@@ -320,48 +344,60 @@ class RecordEpisodes(VectorWrapper):
         finally:
             self._last_stats = recording.stats()
 
-    def _observed_first(self, obs: Obs, rows_mask: torch.Tensor, seed: int | None) -> None:
+    def _observed_first(self, obs: Obs, rows: torch.Tensor, seed: int | None) -> None:
         if self._closed:
             return
         if self._recording is None:
-            self._first.keep(obs, rows_mask, seed)
+            self._first.keep(obs, rows, seed)
             if not self._needs_info:
                 self._start(obs, None)
             return
-        self._recording.reset(Frame(self._adapter, obs), rows_mask, seed)
+        self._recording.reset(Frame(self._adapter, obs), rows, seed)
+
+    def _before_step(self) -> None:
+        if self._needs_driver and self._driver is None and not self._closed:
+            raise RecordingError(
+                "keys name teleop values, and nothing told them for this step. Step the env "
+                "through PipelinedActions, or tell them yourself: accompany({...})."
+            )
+        if self._recording is not None:
+            self._recording.before_step()
 
     def _record(self, actions: Any, result: StepResult) -> None:
         obs, reward, terminated, truncated, info = result
+        driver, self._driver = self._driver or {}, None
         if self._recording is None:
             if self._closed:
                 return
-            self._start(obs, info)
+            self._start(obs, info, driver)
         recording = self._recording
         assert recording is not None
-        frame = Frame(
-            self._adapter,
-            obs,
-            actions=actions,
-            reward=reward,
-            terminated=terminated,
-            truncated=truncated,
-            info=info,
-        )
+        if isinstance(actions, np.ndarray):
+            actions = torch.from_numpy(actions)
+        step = {
+            "actions": actions,
+            "rewards": reward,
+            "terminated": terminated,
+            "truncated": truncated,
+        }
         reading = self._success.read(EvalStep(obs, reward, terminated, truncated, info))
         success = None if reading is None else (reading.value != 0, reading.reported_mask)
+        frame = Frame(self._adapter, obs, step, info, driver=driver)
         recording.step(frame, info["active"], success)
 
-    def _start(self, obs: Obs, info: Info | None) -> None:
+    def _start(
+        self, obs: Obs, info: Info | None, driver: Mapping[str, torch.Tensor] = _NOTHING
+    ) -> None:
         """Start recording, now that it is known what there is to be recorded."""
-        layout = layout_of(self._options.keys, self.env, obs, info)
+        layout = layout_of(self._options.keys, self.env, obs, info, driver)
         attributes = about(self._adapter, self._options.attributes, self.num_envs)
         recording = Recording(self.path, layout, self._adapter, self._options, attributes)
         self._recording = recording
         # For scripts that end without closing their env, also by an error or an interrupt.
         self._finalizer = weakref.finalize(self, _close_at_exit, recording, os.getpid())
-        for frame, rows_mask, seed in self._first.take():
+        for frame, rows, seed in self._first.take():
             recording.before_reset()
-            recording.reset(frame, rows_mask, seed)
+            recording.reset(frame, rows, seed)
         recording.before_step()
 
     def _say(self, do: str, env_ids: EnvIds, **values: Any) -> None:
@@ -372,14 +408,11 @@ class RecordEpisodes(VectorWrapper):
         if rows:
             self._recording.say(do, rows, **values)
 
-    def _rows(self, env_ids: EnvIds) -> torch.Tensor:
-        return canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
-
-    def _mask(self, env_ids: EnvIds | None) -> torch.Tensor:
+    def _rows(self, env_ids: EnvIds | None) -> torch.Tensor:
+        """Ids of rows, int64 ``[k]``; for all rows, a mask, bool ``[N]``."""
         if env_ids is None:
             return torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
-        return mask.index_fill_(0, self._rows(env_ids), True)
+        return canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
 
     def _check_open(self) -> None:
         if self._closed:

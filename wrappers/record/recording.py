@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from holdstep.wrappers.record.filler import BlockFiller
 from holdstep.wrappers.record.gap import Gap
 from holdstep.wrappers.record.packing import Packer, Success
 from holdstep.wrappers.record.quota import Quota
-from holdstep.wrappers.record.ring import SlotKind, ring_for
+from holdstep.wrappers.record.ring import EntryKind, ring_for
 from holdstep.wrappers.record.sources import Frame
 from holdstep.wrappers.record.staging import HostStaging, Staging
 from holdstep.wrappers.record.stats import RecordingStats
@@ -23,7 +23,7 @@ from holdstep.wrappers.record.writer_process import WriterProcess
 from holdstep.wrappers.record.writer_thread import WriterThread
 
 if TYPE_CHECKING:
-    from holdstep.envs.contract import Info, TorchVectorEnv
+    from holdstep.envs.contract import TorchVectorEnv
     from holdstep.wrappers.record.columns import RowLayout
     from holdstep.wrappers.record.options import RecordOptions
     from holdstep.wrappers.record.ring import BlockRing
@@ -61,13 +61,9 @@ class Recording:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         shape, num_blocks = ring_for(
-            num_envs=env.num_envs,
-            num_words=layout.num_words,
-            num_bytes=layout.num_bytes,
-            max_queue_bytes=options.max_queue_bytes,
+            layout, num_envs=env.num_envs, max_queue_bytes=options.max_queue_bytes
         )
         self._clock = clock
-        self._slot_bytes = shape.slot_bytes
         self._row_bytes = layout.row_bytes
         self._packer = Packer(layout, env)
         self._env = env
@@ -79,6 +75,7 @@ class Recording:
             timeout_s=options.writer_timeout_s,
             clock=clock,
         )
+        self._check, self._is_finished = self._queue.check, self._queue.is_finished
         try:
             staging = _staging(self._queue.ring, env.device)
         except BaseException:
@@ -89,6 +86,7 @@ class Recording:
         names = [column.name for column in layout]
         self._has_obs = any(name.startswith("obs/") for name in names)
         self._has_states = any(name.startswith("states/") for name in names)
+        self._final_mask = "_final_obs" if self._has_obs else "_final_state"
         self._looks = env.device.type == "cpu"  # whether masks can be looked at without a wait
         self._takes = True  # what comes next
         self._is_torn = False
@@ -96,7 +94,7 @@ class Recording:
     @property
     def finished(self) -> bool:
         """Whether nothing more will be recorded."""
-        return self._queue.finished
+        return self._is_finished()
 
     def before_step(self) -> None:
         """Make room for a step.
@@ -104,8 +102,8 @@ class Recording:
         Raises:
             RecordingError: the writer has failed.
         """
-        self._queue.check()
-        self._takes = not self._queue.finished
+        self._check()
+        self._takes = not self._is_finished()
         if self._takes:
             self._has_room = self._filler.reserve(3 if self._gap.is_open else 2)
         elif self._filler.has_events and self._filler.reserve(1):
@@ -117,8 +115,8 @@ class Recording:
         Raises:
             RecordingError: the writer has failed.
         """
-        self._queue.check()
-        self._takes = not self._queue.finished
+        self._check()
+        self._takes = not self._is_finished()
         if self._takes:
             self._filler.reserve(2, waits=True)
 
@@ -134,33 +132,33 @@ class Recording:
         if not self._takes:
             return
         if not self._has_room:
-            assert frame.terminated is not None
-            assert frame.truncated is not None
-            self._gap.add(active, frame.terminated | frame.truncated)
+            self._gap.add(active, frame.step["terminated"] | frame.step["truncated"])
             return
-        self._mend()
+        if self._is_torn or self._gap.is_open:
+            self._mend()
         self._is_torn = True  # until all of it is there
-        self._final(frame.info)
+        num_observed = self._final(frame.info)
         self._packer.step(self._filler.slot, frame, active, success)
-        self._filler.commit(SlotKind.STEP)
+        self._filler.commit(EntryKind.STEP, num_observed)
         self._is_torn = False
 
-    def reset(self, frame: Frame, rows_mask: torch.Tensor, seed: int | None) -> None:
+    def reset(self, frame: Frame, rows: torch.Tensor, seed: int | None) -> None:
         """Record first observations of rows whose episodes are cut here.
 
         Args:
             frame: with the observations.
-            rows_mask: the rows, bool ``[N]``.
+            rows: their ids, int64 ``[k]``, or all of them as a mask, bool ``[N]``.
             seed: that they were reset with.
         """
-        if not self._takes:
+        num_rows = rows.shape[0]
+        if not self._takes or not num_rows:
             return
         self._mend()
         self._is_torn = True
         if seed is not None:
             self._filler.say("seed", seed=int(seed))
-        self._packer.observations(self._filler.slot, frame, rows_mask)
-        self._filler.commit(SlotKind.FIRST)
+        self._packer.observed(self._filler.observed(num_rows), frame, rows)
+        self._filler.commit(EntryKind.FIRST, num_rows)
         self._is_torn = False
 
     def say(self, do: str, rows: list[int], **values: Any) -> None:
@@ -173,7 +171,7 @@ class Recording:
         Raises:
             RecordingError: the writer fails.
         """
-        self._queue.check()
+        self._check()
         self._send_all()
         self._queue.flush()
 
@@ -195,7 +193,7 @@ class Recording:
     def stats(self) -> RecordingStats:
         """How it is doing."""
         counters, queued = self._queue.counters, self._queue.queued
-        num_slots, oldest_s = self._filler.queued()
+        num_bytes, oldest_s = self._filler.queued()
         oldest_s = oldest_s if queued.oldest_s is None else queued.oldest_s
         return RecordingStats(
             acknowledged=counters.acknowledged,
@@ -206,7 +204,7 @@ class Recording:
             dropped=counters.dropped,
             discarded=counters.discarded,
             cut=counters.cut,
-            queued_bytes=queued.num_bytes + num_slots * self._slot_bytes,
+            queued_bytes=queued.num_bytes + num_bytes,
             spilled_bytes=queued.spilled_bytes,
             lag_s=0.0 if oldest_s is None else self._clock() - oldest_s,
             blocked_s=self._queue.blocked_s,
@@ -229,20 +227,29 @@ class Recording:
             self._is_torn = False
         if self._gap.is_open:
             self._packer.gap(self._filler.slot, self._gap.stepped, self._gap.num_ended)
-            self._filler.commit(SlotKind.GAP)
+            self._filler.commit(EntryKind.GAP)
             self._gap.clear()
 
-    def _final(self, info: Info) -> None:
-        """Record the last observations of the rows that end in this step, if all are known."""
+    def _final(self, info: Mapping[str, Any]) -> int:
+        """Fill in the last observations of rows that end in this step; returns how many.
+
+        None, if something of them is not known. On a GPU they are all, unless the simulator has
+        told the host which rows have ended: nobody waits here to find out.
+        """
+        mask = info.get(self._final_mask)
+        if mask is None:
+            return 0
         obs, states = info.get("final_obs"), info.get("final_state")
         if (self._has_obs and obs is None) or (self._has_states and states is None):
-            return
-        mask = info.get("_final_obs" if self._has_obs else "_final_state")
-        if mask is None or (self._looks and not mask.any()):
-            return
-        frame = Frame(self._env, {} if obs is None else obs, states=states)
-        self._packer.observations(self._filler.slot, frame, mask)
-        self._filler.commit(SlotKind.FINAL)
+            return 0
+        rows = self._env.ended_env_ids(mask)
+        if rows is None:
+            rows = mask.nonzero().squeeze(1) if self._looks else mask
+        num_rows = rows.shape[0]  # len() of a tensor is slow
+        if num_rows:
+            frame = Frame(self._env, obs or {}, states=states)
+            self._packer.observed(self._filler.observed(num_rows), frame, rows)
+        return num_rows
 
 
 def _staging(ring: BlockRing, device: torch.device) -> Staging:

@@ -4,59 +4,65 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from holdstep.wrappers.record.columns import WORD_BYTES
+from holdstep.wrappers.record.columns import WORD_BYTES, RowLayout
 
 ACTIVE, TERMINATED, TRUNCATED, SUCCESS, REPORTED = range(5)
-"""A slot's flags of the rows; ``REPORTED`` says whether ``SUCCESS`` does."""
+"""A slot's flags of the rows; ``REPORTED`` says whether ``SUCCESS`` is known."""
 NUM_FLAGS = 5
 
 _PAGE = mmap.PAGESIZE
 
 
-class SlotKind(IntEnum):
-    """What a slot holds; each has values of all rows, of which those count that are active in it.
+class EntryKind(IntEnum):
+    """What an entry of a block says; blocks are lists of entries.
 
-    STEP: what a step took and gave: step columns, observations after it, flags. In a row that ended
-    the observations are the first ones of its next episode.
-    FIRST: first observations of rows that were reset. An episode that was under way is cut.
-    FINAL: last observations of the rows that end in the next slot, which is a STEP.
-    GAP: no values. What was not recorded since the last slot: which rows have taken a step in the
-    episode that they are in now, and, in the other flags, how many episodes of each ended: the
-    bytes of a little-endian int32.
+    STEP: a slot with what a step took and gave: step columns, observations after it, flags. In a
+    row that ended the observations are the first ones of its next episode. With it come the last
+    observations of rows that ended in it, where they are known.
+    FIRST: first observations of rows that were reset, without a slot. An episode that was under way
+    is cut.
+    GAP: a slot without values. What was not recorded since the last entry: which rows have taken a
+    step in the episode that they are in now, and, in the other flags, how many episodes of each
+    ended: the bytes of a little-endian int32.
     """
 
     STEP = 0
     FIRST = 1
-    FINAL = 2
-    GAP = 3
+    GAP = 2
 
 
 @dataclass(frozen=True)
 class BlockShape:
-    """How the slots of a block lie in memory.
+    """How a block's memory is used, from both ends.
+
+    Slots, each with values of all rows, lie one after the other from the beginning. Observations of
+    *some* rows, which come where episodes begin and end, lie one after the other from the end:
+    their memory is that of the rows which are meant, usually few. Neither needs a bound of its own,
+    and what is filled are two ranges of bytes.
 
     Attributes:
-        num_slots: slots in a block.
+        num_slots: slots that fit into a block in which no episode begins or ends.
         num_envs: rows.
         num_words: width of the plane of words [int32].
         num_bytes: width of the plane of bytes.
+        obs_words: how many of the words are observations.
+        obs_bytes: how many of the bytes are observations.
     """
 
     num_slots: int
     num_envs: int
     num_words: int
     num_bytes: int
-
-    @property
-    def slot_bytes(self) -> int:
-        """Size of a slot [byte]."""
-        return self.num_envs * self.num_words * WORD_BYTES + self.small_bytes
+    obs_words: int
+    obs_bytes: int
 
     @property
     def small_bytes(self) -> int:
@@ -64,18 +70,84 @@ class BlockShape:
         return self.num_envs * (self.num_bytes + NUM_FLAGS)
 
     @property
-    def words_bytes(self) -> int:
-        """Size of the words of all slots, which come first [byte]."""
-        return self.num_slots * self.num_envs * self.num_words * WORD_BYTES
+    def slot_bytes(self) -> int:
+        """Size of a slot [byte]; no smaller than that of the observations of all rows."""
+        return _aligned(self.num_envs * self.num_words * WORD_BYTES + self.small_bytes)
+
+    def observed_bytes(self, num_rows: int) -> int:
+        """Size of the observations of some rows, and of the rows' ids [byte]."""
+        return _aligned(num_rows * ((1 + self.obs_words) * WORD_BYTES + self.obs_bytes))
+
+    @property
+    def end(self) -> int:
+        """Where the memory that is filled from behind begins to be [byte]."""
+        return self.num_slots * self.slot_bytes
 
     @property
     def block_bytes(self) -> int:
         """Size of a block, whole pages [byte]."""
-        return -(-self.num_slots * self.slot_bytes // _PAGE) * _PAGE
+        return -(-self.end // _PAGE) * _PAGE
+
+    def filled(self, kinds: Sequence[int], num_observed: Sequence[int]) -> Filled:
+        """What a block's entries take.
+
+        Args:
+            kinds: of the entries.
+            num_observed: rows whose observations come with each of them.
+        """
+        num_slots = len(kinds) - kinds.count(EntryKind.FIRST)
+        observed_bytes = sum(self.observed_bytes(num_rows) for num_rows in num_observed)
+        return Filled(num_slots * self.slot_bytes, self.end - observed_bytes, self.end)
+
+
+class Filled(NamedTuple):
+    """The bytes of a block that mean something: up to ``slots_end``, and from ``begin`` to ``end``.
+
+    Attributes:
+        slots_end: behind the last slot.
+        begin: of what was filled from behind.
+        end: of that.
+    """
+
+    slots_end: int
+    begin: int
+    end: int
+
+    @property
+    def num_bytes(self) -> int:
+        """How many they are."""
+        return self.slots_end + self.end - self.begin
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Those of the two that are not empty."""
+        both = (0, self.slots_end), (self.begin, self.end)
+        return [(begin, end) for begin, end in both if begin < end]
+
+
+class Observed(NamedTuple):
+    """Observations of some rows, in a block.
+
+    Attributes:
+        words: int32 ``[k, 1 + obs_words]``; the first is the row's id, or -1 if it is not meant.
+        bytes_: uint8 ``[k, obs_bytes]``.
+    """
+
+    words: npt.NDArray[np.int32]
+    bytes_: npt.NDArray[np.uint8]
+
+    @property
+    def env_ids(self) -> list[int]:
+        """The rows' ids."""
+        ids: list[int] = self.words[:, 0].tolist()
+        return ids
 
 
 class Block:
     """Views of the memory of one block.
+
+    A slot has first its words, row by row; then its bytes, column by column, each of all rows; then
+    its flags, in the same way, so that bytes and flags are written at once.
 
     Args:
         memory: uint8 ``[shape.block_bytes]``.
@@ -83,20 +155,32 @@ class Block:
 
     Attributes:
         words: int32 ``[num_slots, num_envs, num_words]``.
-        small: what is smaller than a word: uint8 ``[num_slots, num_envs * (num_bytes + 5)]``.
-        bytes_: the first part of it: uint8 ``[num_slots, num_envs, num_bytes]``.
-        flags: the rest of it: uint8 ``[num_slots, 5, num_envs]``. They lie apart from the rows'
-            bytes, so that they are written at once.
+        bytes_: uint8 ``[num_slots, num_envs * num_bytes]``.
+        flags: uint8 ``[num_slots, 5, num_envs]``.
     """
 
     def __init__(self, memory: npt.NDArray[np.uint8], shape: BlockShape) -> None:
         k, n = shape.num_slots, shape.num_envs
-        split = shape.words_bytes
         self.memory = memory
-        self.words = memory[:split].view(np.int32).reshape(k, n, shape.num_words)
-        self.small = memory[split : split + k * shape.small_bytes].reshape(k, shape.small_bytes)
-        self.bytes_ = self.small[:, : n * shape.num_bytes].reshape(k, n, shape.num_bytes)
-        self.flags = self.small[:, n * shape.num_bytes :].reshape(k, NUM_FLAGS, n)
+        self.shape = shape
+        slots = memory[: shape.end].reshape(k, shape.slot_bytes)
+        bytes_begin = n * shape.num_words * WORD_BYTES
+        flags_begin = bytes_begin + n * shape.num_bytes
+        self.words = slots[:, :bytes_begin].view(np.int32).reshape(k, n, shape.num_words)
+        self.bytes_ = slots[:, bytes_begin:flags_begin]
+        flags = slots[:, flags_begin : flags_begin + NUM_FLAGS * n]
+        self.flags = flags.reshape(k, NUM_FLAGS, n)
+
+    def observed(self, end: int, num_rows: int) -> Observed:
+        """The observations of so many rows that end at a byte."""
+        shape = self.shape
+        part = self.memory[end - shape.observed_bytes(num_rows) : end]
+        split = num_rows * (1 + shape.obs_words) * WORD_BYTES
+        words, bytes_ = part[:split], part[split : split + num_rows * shape.obs_bytes]
+        return Observed(
+            words.view(np.int32).reshape(num_rows, 1 + shape.obs_words),
+            bytes_.reshape(num_rows, shape.obs_bytes),
+        )
 
 
 class BlockRing:
@@ -142,33 +226,47 @@ class BlockRing:
             self.fd = -1
 
 
-def ring_for(
-    *, num_envs: int, num_words: int, num_bytes: int, max_queue_bytes: int
-) -> tuple[BlockShape, int]:
+def ring_for(layout: RowLayout, *, num_envs: int, max_queue_bytes: int) -> tuple[BlockShape, int]:
     """Blocks that fit into so many bytes.
 
-    At least two, so that one can be filled while the other is written, of at least four slots;
-    large enough that the writer is woken seldom, small enough that there are several.
+    At least two, so that one can be filled while the other is written, of at least four slots: a
+    step takes at most three, if all rows end in it and something is told that was lost before.
+    Large enough that the writer is woken seldom, small enough that there are several.
 
     Args:
+        layout: of a row.
         num_envs: rows.
-        num_words: width of a row's words.
-        num_bytes: width of a row's bytes.
         max_queue_bytes: the bound [byte]; exceeded only by what eight slots need.
 
     Returns:
         The shape of a block, and how many there are.
 
-    >>> shape, num_blocks = ring_for(
-    ...     num_envs=256, num_words=330, num_bytes=2, max_queue_bytes=256 << 20
-    ... )
+    >>> from holdstep.wrappers.record.columns import Column
+    >>> layout = RowLayout([Column("obs/policy", "float32", (330,), "observation")])
+    >>> shape, num_blocks = ring_for(layout, num_envs=256, max_queue_bytes=256 << 20)
     >>> shape.num_slots, num_blocks
     (32, 16)
     """
-    slot = BlockShape(1, num_envs, num_words, num_bytes).slot_bytes
-    num_slots = max(_MIN_SLOTS, min(_MAX_SLOTS, max_queue_bytes // (4 * slot)))
-    shape = BlockShape(num_slots, num_envs, num_words, num_bytes)
+
+    def shape_of(num_slots: int) -> BlockShape:
+        words, bytes_ = layout.observation_words, layout.observation_bytes
+        return BlockShape(
+            num_slots,
+            num_envs,
+            layout.num_words,
+            layout.num_bytes,
+            words.stop - words.start,
+            bytes_.stop - bytes_.start,
+        )
+
+    slot_bytes = shape_of(1).slot_bytes
+    shape = shape_of(max(_MIN_SLOTS, min(_MAX_SLOTS, max_queue_bytes // (4 * slot_bytes))))
     return shape, max(2, min(_MAX_BLOCKS, max_queue_bytes // shape.block_bytes))
 
 
+def _aligned(num_bytes: int) -> int:
+    return -(-num_bytes // _ALIGNMENT) * _ALIGNMENT
+
+
 _MIN_SLOTS, _MAX_SLOTS, _MAX_BLOCKS = 4, 32, 16
+_ALIGNMENT = 64  # a line of the processor's cache; words need 4

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from holdstep.wrappers.record.ring import Block, BlockShape
+    from holdstep.wrappers.record.ring import Block, BlockShape, Filled
 
 
 class SpillFile:
@@ -39,23 +39,19 @@ class SpillFile:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- closed by close()
         self.fd = self._file.fileno()
-        self._shape = shape
+        self._block_bytes = shape.block_bytes
         self._end = 0
 
-    def write(self, block: Block, num_slots: int) -> int:
-        """Add the first slots of a block; returns where it begins.
+    def write(self, block: Block, filled: Filled) -> int:
+        """Add what a block was filled with; returns where the block begins.
 
         Raises:
             OSError: the disk is full, and nothing was added.
         """
-        shape, offset = self._shape, self._end
-        words_end = num_slots * shape.num_envs * shape.num_words * 4
-        bytes_begin = shape.words_bytes
-        bytes_end = bytes_begin + num_slots * shape.small_bytes
-        # Between the two there is a hole, which takes no room on disk.
-        self._write_all(block.memory[:words_end], offset)
-        self._write_all(block.memory[bytes_begin:bytes_end], offset + bytes_begin)
-        self._end = offset + shape.block_bytes
+        offset = self._end
+        for begin, end in filled.ranges:  # the hole between them takes no room on disk
+            self._write_all(block.memory[begin:end], offset + begin)
+        self._end = offset + self._block_bytes
         return offset
 
     def clear(self) -> None:

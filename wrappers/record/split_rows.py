@@ -17,15 +17,16 @@ from holdstep.wrappers.record.ring import (
     SUCCESS,
     TERMINATED,
     TRUNCATED,
-    SlotKind,
+    EntryKind,
 )
 from holdstep.wrappers.record.row_states import NO_EPISODE, UNKNOWN, RowStates, Status
 
 if TYPE_CHECKING:
-    from holdstep.wrappers.record.columns import RowLayout
+    from holdstep.wrappers.record.block_reader import BlockReader
     from holdstep.wrappers.record.messages import Event
     from holdstep.wrappers.record.quota import Quota
-    from holdstep.wrappers.record.splitting import Slots, Store
+    from holdstep.wrappers.record.ring import Observed
+    from holdstep.wrappers.record.splitting import Store
 
 
 @dataclass
@@ -44,61 +45,52 @@ class RowSplitter:
     """Hands the steps of each row to a store, as episodes.
 
     Rows that were not active in a step have none there. An episode without a step is never stored.
-    What is kept from one block to the next is :attr:`rows`: no values of slots.
+    What is kept from one block to the next is :attr:`rows`: no values.
 
     Args:
         store: gets the episodes.
-        layout: of the slots.
         quota: what is to be recorded.
         rows: where the recording stands.
     """
 
-    def __init__(self, store: Store, layout: RowLayout, quota: Quota, rows: RowStates) -> None:
+    def __init__(self, store: Store, quota: Quota, rows: RowStates) -> None:
         self._store = store
         self._quota = quota
         self.rows = rows
-        self._obs_words, self._obs_bytes = layout.observation_words, layout.observation_bytes
         # Rows whose episode ended in the last step, with None for one that was not recorded. Empty
         # between blocks.
         self._ended: dict[int, _Ended | None] = {}
-        self._seed: int | None = None  # of the FIRST slot that comes next in the block
+        self._seed: int | None = None  # of the FIRST that comes next in the block
 
-    def split(self, block: Slots, kinds: Sequence[int], events: Sequence[Event]) -> None:
-        """Take the slots of a block.
+    def split(self, block: BlockReader, events: Sequence[Event]) -> None:
+        """Take what is in a block.
 
         Args:
             block: of which nothing is kept.
-            kinds: of its slots.
-            events: what was said between them, in order.
+            events: what was said between its entries, in order.
         """
-        self._words, self._bytes, self._flags = block.words, block.bytes_, block.flags
-        active = self._flags[: len(kinds), ACTIVE] != 0
-        is_step = np.asarray(kinds, dtype=np.int64) == SlotKind.STEP
-        self._steps = active & is_step[:, np.newaxis]
+        self._block, self._flags = block, block.flags
+        self._steps = (block.flags[:, ACTIVE] != 0) & block.is_step[:, np.newaxis]
         self._begins = np.zeros(self.rows.num_envs, dtype=np.int64)  # of what is not appended yet
         waiting = iter(events)
         event = next(waiting, None)
-        final_slot: int | None = None
-        for slot, kind in enumerate(kinds):
-            while event is not None and event.slot <= slot:
-                self._apply(event, slot)
+        for number, entry in enumerate(block.entries):
+            while event is not None and event.entry <= number:
+                self._apply(event, entry.slot)
                 event = next(waiting, None)
-            if kind == SlotKind.STEP:
-                self._finish_ended()
-                self._end_in(slot, final_slot)
-            elif kind == SlotKind.FIRST:
-                self._finish_ended()
-                self._cut_and_begin(slot, np.flatnonzero(active[slot]))
-            elif kind == SlotKind.GAP:
-                self._finish_ended()
-                self._lose(slot)
-            final_slot = slot if kind == SlotKind.FINAL else None
+            self._finish_ended()
+            if entry.kind == EntryKind.STEP:
+                self._end_in(entry.slot, entry.observed)
+            elif entry.kind == EntryKind.FIRST:
+                self._cut_and_begin(entry.slot, entry.observed)
+            else:
+                self._lose(entry.slot)
         while event is not None:
-            self._apply(event, len(kinds))
+            self._apply(event, len(self._flags))
             event = next(waiting, None)
         self._finish_ended()
         for row in range(self.rows.num_envs):
-            self._append(row, len(kinds))
+            self._append(row, len(self._flags))
 
     def close(self) -> None:
         """The recording is over: cut what is under way."""
@@ -137,7 +129,7 @@ class RowSplitter:
         slots: slice | npt.NDArray[np.int64] = slice(begin, end)
         if num_steps != end - begin:
             slots = begin + np.flatnonzero(taken)
-        self._store.append(int(rows.uid[row]), self._words[slots, row], self._bytes[slots, row])
+        self._store.append(int(rows.uid[row]), *self._block.steps(slots, row))
         rows.num_steps[row] += num_steps
         rows.num_appended += num_steps
         reported = self._flags[slots, REPORTED, row]
@@ -152,27 +144,33 @@ class RowSplitter:
             before = self.rows.success[row]
             self.rows.success[row] = max(said.max(), 0 if before == UNKNOWN else before)
 
-    def _end_in(self, slot: int, final_slot: int | None) -> None:
+    def _end_in(self, slot: int, observed: Observed) -> None:
         flags = self._flags[slot]
         done = self._steps[slot] & ((flags[TERMINATED] != 0) | (flags[TRUNCATED] != 0))
-        for row in np.flatnonzero(done).tolist():
+        ended = np.flatnonzero(done).tolist()
+        if not ended:
+            return
+        finals = {env_id: index for index, env_id in enumerate(observed.env_ids)}
+        for row in ended:
             self._append(row, slot + 1)
             if self.rows.status[row] == Status.OPEN:
-                knows = final_slot is not None and self._flags[final_slot, ACTIVE, row]
+                index = finals.get(row)
                 self._ended[row] = self._take(
                     row,
                     ended="terminated" if flags[TERMINATED, row] else "truncated",
-                    final=self._observation(final_slot, row) if knows else None,
+                    final=None if index is None else self._block.observed_row(observed, index),
                 )
             else:
                 self._ended[row] = None
-            self._begin(row, slot)
+            self._begin(row, self._block.observation(slot, row))
 
-    def _cut_and_begin(self, slot: int, chosen: npt.NDArray[np.int64]) -> None:
-        for row in chosen.tolist():
-            self._append(row, slot)
-            self._cut(row, "reset")
-            self._begin(row, slot, self._seed)
+    def _cut_and_begin(self, slot: int, observed: Observed) -> None:
+        """Rows were reset before a slot."""
+        for index, row in enumerate(observed.env_ids):
+            if row >= 0:
+                self._append(row, slot)
+                self._cut(row, "reset")
+                self._begin(row, self._block.observed_row(observed, index), self._seed)
         self._seed = None
 
     def _cut(self, row: int, ended: Ended) -> None:
@@ -205,8 +203,8 @@ class RowSplitter:
         rows.leave(row, Status.NONE)
         return taken
 
-    def _begin(self, row: int, slot: int, seed: int | None = None) -> None:
-        """A row's next episode begins with what it observed in this slot."""
+    def _begin(self, row: int, first: tuple[Words, Bytes], seed: int | None = None) -> None:
+        """A row's next episode begins with this observation."""
         rows = self.rows
         rows.leave(row, Status.NONE)
         rows.episode_id[row] += 1
@@ -215,15 +213,7 @@ class RowSplitter:
         attributes = {"env_id": row, "episode_id": int(rows.episode_id[row])}
         if seed is not None:
             attributes["seed"] = seed
-        rows.enter(row, self._store.begin(row, *self._observation(slot, row), attributes))
-
-    def _observation(self, slot: int | None, row: int) -> tuple[Words, Bytes]:
-        """The observations in a slot, in rows that are otherwise zero."""
-        words = np.zeros(self._words.shape[-1], dtype=np.int32)
-        bytes_ = np.zeros(self._bytes.shape[-1], dtype=np.uint8)
-        words[self._obs_words] = self._words[slot, row, self._obs_words]
-        bytes_[self._obs_bytes] = self._bytes[slot, row, self._obs_bytes]
-        return words, bytes_
+        rows.enter(row, self._store.begin(row, *first, attributes))
 
     def _finish_ended(self) -> None:
         ended, self._ended = self._ended, {}

@@ -10,20 +10,6 @@ if TYPE_CHECKING:
     from holdstep.wrappers.record.records import Bytes, Words
 
 
-class Slots(Protocol):
-    """Slots in memory, such as a :class:`~holdstep.wrappers.record.ring.Block`.
-
-    Attributes:
-        words: int32 ``[slots, N, W]``.
-        bytes_: uint8 ``[slots, N, B]``.
-        flags: uint8 ``[slots, 5, N]``.
-    """
-
-    words: Words
-    bytes_: Bytes
-    flags: Bytes
-
-
 class Store(Protocol):
     """The part of :class:`~holdstep.wrappers.record.store.EpisodeStore` that is needed here."""
 

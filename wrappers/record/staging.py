@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
+from holdstep.wrappers.record.columns import WORD_BYTES
+
 if TYPE_CHECKING:
-    from holdstep.wrappers.record.ring import Block, BlockRing
+    from holdstep.wrappers.record.ring import BlockRing, BlockShape, Filled
 
 
 class Slot(NamedTuple):
@@ -16,28 +17,79 @@ class Slot(NamedTuple):
 
     Attributes:
         words: float32 ``[N, W]``, of which only the bits count.
-        bytes_: uint8 ``[N, B]``.
-        flags: bool ``[5 * N]``: each flag of all rows, one after the other.
+        small: uint8 ``[N * (B + 5)]``: each column of bytes, and then each flag, of all rows.
+        truths: the same memory as bool.
+    """
+
+    words: torch.Tensor
+    small: torch.Tensor
+    truths: torch.Tensor
+
+
+class ObservedRows(NamedTuple):
+    """Memory for observations of some rows, to be written by the env loop.
+
+    Attributes:
+        words: float32 ``[k * (1 + obs_words)]``, of which only the bits count: of each row its id,
+            an int32, or -1 if it is not meant; then its words.
+        bytes_: uint8 ``[k * obs_bytes]``.
     """
 
     words: torch.Tensor
     bytes_: torch.Tensor
-    flags: torch.Tensor
+
+
+class BlockTensors:
+    """A block's memory as tensors, which may be written to in any mode.
+
+    Args:
+        memory: uint8 ``[shape.block_bytes]``, of a storage that begins with it.
+        shape: of the block; see :class:`~holdstep.wrappers.record.ring.Block` for what lies where.
+
+    Attributes:
+        memory: all of it.
+        slots: by number.
+    """
+
+    def __init__(self, memory: torch.Tensor, shape: BlockShape) -> None:
+        self.memory = memory
+        self._shape = shape
+        with torch.inference_mode(False):
+            self._floats = memory.view(torch.float32)
+            self.slots = [self._slot(number) for number in range(shape.num_slots)]
+
+    def observed(self, end: int, num_rows: int) -> ObservedRows:
+        """Memory for so many rows' observations that ends at a byte of the block."""
+        shape = self._shape
+        begin = (end - shape.observed_bytes(num_rows)) // WORD_BYTES
+        split = begin + num_rows * (1 + shape.obs_words)
+        bytes_begin = split * WORD_BYTES
+        bytes_end = bytes_begin + num_rows * shape.obs_bytes
+        return ObservedRows(self._floats[begin:split], self.memory[bytes_begin:bytes_end])
+
+    def _slot(self, number: int) -> Slot:
+        shape = self._shape
+        begin = number * shape.slot_bytes
+        small_begin = begin + shape.num_envs * shape.num_words * WORD_BYTES
+        words = self._floats[begin // WORD_BYTES : small_begin // WORD_BYTES]
+        end = small_begin + shape.small_bytes
+        small = self.memory[small_begin:end]
+        return Slot(words.view(shape.num_envs, shape.num_words), small, small.view(torch.bool))
 
 
 class Staging(Protocol):
-    """How slots come into blocks of a ring.
+    """How what is recorded comes into blocks of a ring.
 
-    A block is filled from :meth:`open` to :meth:`send`, one at a time; its slots must not be
+    A block is filled from :meth:`open` to :meth:`send`, one at a time; its memory must not be
     touched after that. The blocks that were sent arrive in the same order.
     """
 
-    def open(self, index: int) -> Sequence[Slot]:
-        """The slots that will be those of block ``index``."""
+    def open(self, index: int) -> BlockTensors:
+        """The memory that will be that of block ``index``."""
         ...
 
-    def send(self, index: int, num_slots: int) -> None:
-        """The first slots of the block are filled: bring them into the ring."""
+    def send(self, index: int, filled: Filled) -> None:
+        """This part of the block is filled: bring it into the ring."""
         ...
 
     def oldest_arrived(self, *, waits: bool) -> bool:
@@ -50,24 +102,21 @@ class Staging(Protocol):
 
 
 class HostStaging:
-    """Slots are those of the ring's blocks themselves: a CPU writes each value once.
+    """The memory is that of the ring's blocks itself: a CPU writes each value once.
 
     Args:
         ring: the blocks.
     """
 
     def __init__(self, ring: BlockRing) -> None:
-        num_bytes = ring.shape.num_bytes
-        self._slots = [
-            slots_of(*planes_of(ring[index]), num_bytes) for index in range(ring.num_blocks)
-        ]
+        self._blocks = [BlockTensors(memory, ring.shape) for memory in memory_of(ring)]
 
-    def open(self, index: int) -> Sequence[Slot]:
-        """The slots of block ``index``."""
-        return self._slots[index]
+    def open(self, index: int) -> BlockTensors:
+        """The memory of block ``index``."""
+        return self._blocks[index]
 
-    def send(self, index: int, num_slots: int) -> None:
-        """They are there."""
+    def send(self, index: int, filled: Filled) -> None:
+        """It is there."""
 
     def oldest_arrived(self, *, waits: bool) -> bool:
         """Always."""
@@ -75,31 +124,10 @@ class HostStaging:
 
     def close(self) -> None:
         """Nothing is under way; the tensors go with the ring."""
-        self._slots = []
+        self._blocks = []
 
 
-def slots_of(words: torch.Tensor, small: torch.Tensor, num_bytes: int) -> list[Slot]:
-    """The slots of a block as tensors that share its memory, and may be written to in any mode.
-
-    Args:
-        words: int32 ``[slots, N, W]``.
-        small: uint8 ``[slots, N * (B + 5)]``.
-        num_bytes: B.
-    """
-    num_envs = words.shape[1]
-    split = num_envs * num_bytes
+def memory_of(ring: BlockRing) -> list[torch.Tensor]:
+    """The memory of each block, uint8, as a tensor that shares it."""
     with torch.inference_mode(False):
-        return [
-            Slot(
-                words[slot].view(torch.float32),
-                small[slot, :split].view(num_envs, num_bytes),
-                small[slot, split:].view(torch.bool),
-            )
-            for slot in range(len(words))
-        ]
-
-
-def planes_of(block: Block) -> tuple[torch.Tensor, torch.Tensor]:
-    """A block's words and what is smaller, as tensors that share its memory."""
-    with torch.inference_mode(False):
-        return torch.from_numpy(block.words), torch.from_numpy(block.small)
+        return [torch.from_numpy(ring[index].memory) for index in range(ring.num_blocks)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from holdstep.errors import RecordingError
+from holdstep.wrappers.record.block_reader import BlockReader
 from holdstep.wrappers.record.checkpoint import NOTHING, Checkpoints
 from holdstep.wrappers.record.control import ControlPage
 from holdstep.wrappers.record.files import Files
@@ -73,6 +74,7 @@ class WriterLoop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
+        self._layout = config.layout
         self._shared = shared
         self._control = shared.control
         self._inbox = inbox
@@ -107,7 +109,7 @@ class WriterLoop:
         else:
             rows = RowStates.from_json(self._shared.checkpoints.read(position))
         self._next = position + 1
-        self._splitter = RowSplitter(self._store, self._config.layout, self._config.quota, rows)
+        self._splitter = RowSplitter(self._store, self._config.quota, rows)
         self._publish(released=self._next, ready=1)
 
     def _do_next(self) -> bool:
@@ -126,8 +128,10 @@ class WriterLoop:
 
     def _take(self, message: Message) -> None:
         if message.number >= self._next:
-            block = self._block(message)
-            self._splitter.split(block, message.kinds, message.events)
+            block = BlockReader(
+                self._block(message), self._layout, message.kinds, message.num_observed
+            )
+            self._splitter.split(block, message.events)
             self._commit(message.number)
         self._publish(released=self._next)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import importlib
 import re
 from typing import TYPE_CHECKING, Any
@@ -11,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import torch
 
-from holdstep.envs.adapters.isaaclab import kit, tasks
+from holdstep.envs.adapters.isaaclab import tasks
 from holdstep.envs.adapters.isaaclab.adapter import IsaacLabEnv
 from holdstep.envs.adapters.isaaclab.direct import DirectWorkflow
-from holdstep.envs.adapters.isaaclab.install import (
-    Installation,
-    find_installation,
-    require_isaac_sim,
+from holdstep.envs.adapters.isaaclab.install import find_installation
+from holdstep.envs.adapters.isaaclab.launch import (
+    launch,
+    one_open_at_a_time,
+    prepare_import,
+    scene_cfg,
 )
 from holdstep.envs.adapters.isaaclab.manager_based import ManagerBasedWorkflow
 from holdstep.envs.adapters.isaaclab.multi_agent import MultiAgentWorkflow
-from holdstep.envs.adapters.isaaclab.rendering import NEEDS_CUDA, why_not_renderable
+from holdstep.envs.adapters.isaaclab.rendering import why_not_renderable
 from holdstep.envs.device import canonical_device
-from holdstep.envs.overrides import apply_overrides
 from holdstep.errors import BackendUnavailableError, ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def env_names() -> list[str]:
         MissingExtraError: Isaac Lab is not installed.
         BackendUnavailableError: it is 2.3 and Isaac Sim is not installed.
     """
-    _prepare_import(find_installation(), device=_any_device(), enable_cameras=False)
+    prepare_import(find_installation(), device=_any_device(), enable_cameras=False)
     return tasks.task_names()
 
 
@@ -84,22 +83,19 @@ def make_env(
         wants_cameras = enable_cameras
     elif installation.generation == 2:
         wants_cameras |= _CAMERA_WORDS.search(name) is not None
-    _prepare_import(installation, device=device, enable_cameras=wants_cameras)
-    tasks.require_task(name)
-    cfg = tasks.load_env_cfg(name) if cfg is None else copy.deepcopy(cfg)
-    if installation.generation >= 3:
-        cfg = tasks.with_presets(cfg, presets)
-    elif presets is not None:
-        raise ConfigError(f"{installation} has no presets; 3.x does.")
-    cfg.scene.num_envs = num_envs
-    cfg.sim.device = str(device)
-    cfg.seed = seed
-    apply_overrides(cfg, overrides)
-    if installation.generation >= 3:
-        _launch(name, cfg, installation, wants_cameras=wants_cameras, render=bool(render_mode))
-    elif tasks.has_cameras(cfg):
-        kit.require_cameras()
-    with _explained():
+    prepare_import(installation, device=device, enable_cameras=wants_cameras)
+    cfg = scene_cfg(
+        installation,
+        name,
+        cfg,
+        num_envs=num_envs,
+        device=device,
+        seed=seed,
+        presets=presets,
+        overrides=overrides,
+    )
+    launch(installation, cfg, task=name, wants_cameras=wants_cameras, render=bool(render_mode))
+    with one_open_at_a_time():
         env = gymnasium.make(name, cfg=cfg, render_mode=render_mode, disable_env_checker=True)
     try:
         adapted = adapt_isaaclab(env)
@@ -143,52 +139,6 @@ def adapt_isaaclab(env: Any) -> IsaacLabEnv:
     # Isaac Lab 3 indexes with Warp kernels, which take 32 bits; 2.3 with torch, which takes 64.
     dtype = torch.int32 if generation >= 3 else torch.int64
     return IsaacLabEnv(env, workflow, env_ids_dtype=dtype)
-
-
-def _prepare_import(
-    installation: Installation, *, device: torch.device, enable_cameras: bool
-) -> None:
-    if installation.needs_kit_to_import:
-        kit.start(installation, device=device, enable_cameras=enable_cameras)
-
-
-def _launch(
-    name: str, cfg: Any, installation: Installation, *, wants_cameras: bool, render: bool
-) -> None:
-    """Start what Isaac Lab 3 needs for a configuration: Kit, or nothing."""
-    utils = importlib.import_module("isaaclab_tasks.utils")
-    needs_kit, has_kit_cameras, _ = utils.compute_kit_requirements(cfg)
-    if needs_kit:
-        known = ", ".join(tasks.preset_names(tasks.load_env_cfg(name))) or "none"
-        require_isaac_sim(installation, f"for {name!r} as configured (its presets: {known})")
-        if kit.is_running():
-            if wants_cameras or has_kit_cameras:
-                kit.require_cameras()
-            return
-    elif render and not torch.cuda.is_available():
-        raise BackendUnavailableError(NEEDS_CUDA)
-    arguments = {
-        "headless": True,
-        "enable_cameras": wants_cameras or has_kit_cameras,
-        "device": cfg.sim.device,
-    }
-    kit.hold_simulation(utils.launch_simulation(cfg, arguments))
-
-
-@contextlib.contextmanager
-def _explained() -> Any:
-    """Turn Isaac Lab's complaints about a second env into one that says what to do."""
-    try:
-        yield
-    except (RuntimeError, AttributeError) as error:
-        # The manager-based class stumbles over a builtin that Kit would have set.
-        known = ("Simulation context already exists", "ISAAC_LAUNCHED_FROM_TERMINAL")
-        if not any(words in str(error) for words in known):
-            raise
-        raise BackendUnavailableError(
-            "Another Isaac Lab env is open in this process, and there can only be one: close() it "
-            "before making the next, or make the next in a process of its own."
-        ) from error
 
 
 def _any_device() -> torch.device:

@@ -22,6 +22,7 @@ from holdstep.cli.export import Export
 from holdstep.cli.play import Play
 from holdstep.cli.record import Record
 from holdstep.cli.serve import Serve
+from holdstep.cli.teleop import Teleop
 from holdstep.cli.timeline import Timeline
 from holdstep.cli.train import Train
 from holdstep.errors import HoldstepError
@@ -46,6 +47,7 @@ _Commands = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Serve, tyro.conf.subcommand("serve")]
     | Annotated[Record, tyro.conf.subcommand("record")]
+    | Annotated[Teleop, tyro.conf.subcommand("teleop")]
     | Annotated[DatasetTools, tyro.conf.subcommand("dataset")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Deploy, tyro.conf.subcommand("deploy")]

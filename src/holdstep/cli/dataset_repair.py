@@ -13,8 +13,9 @@ import tyro
 class Repair:
     """Bring a folder that a crash left behind in order: what was acknowledged ends up in its files.
 
-    Nothing that was recorded is deleted: what is damaged is moved aside. The exit status is 1 if
-    something that was acknowledged is gone.
+    Where several processes have recorded, each one's folder is repaired, and the list of all their
+    files is made anew. Nothing that was recorded is deleted: what is damaged is moved aside. The
+    exit status is 1 if something that was acknowledged is gone.
 
     Example: holdstep dataset repair demos
     """
@@ -29,6 +30,7 @@ class Repair:
         from holdstep.wrappers.record import finish_file
         from holdstep.wrappers.record.episode_journal import journal_of
         from holdstep.wrappers.record.folder import RecordingFolder
+        from holdstep.wrappers.record.ranks import merge_manifests, recorded_ranks
         from holdstep.wrappers.record.repair import repair
 
         console = Console(emoji=False)
@@ -43,7 +45,14 @@ class Repair:
             )
             if not RecordingFolder.of(self.path).path.is_dir():
                 return 0
-        with console.status(f"repairing {self.path}"):
-            report = repair(self.path)
-        console.print(str(report), markup=False, highlight=False)
-        return 0 if report.is_whole else 1
+        ranks = recorded_ranks(self.path)
+        is_whole = True
+        for path in ranks or [self.path]:
+            with console.status(f"repairing {path}"):
+                report = repair(path)
+            about = f"{path.name}: {report}" if ranks else str(report)
+            console.print(about, markup=False, highlight=False)
+            is_whole = is_whole and report.is_whole
+        if ranks:
+            merge_manifests(self.path)
+        return 0 if is_whole else 1

@@ -11,6 +11,8 @@ EXTRAS = {
     "skrl": ("skrl",),
     "torchrl": ("torchrl",),
     "lerobot": ("lerobot",),
+    "teleop": ("isaacteleop", "mcap"),
+    "devices": ("pygame-ce",),
     "compression": ("hdf5plugin",),
     "convert": ("pyarrow", "pillow"),
     "minari": ("minari",),

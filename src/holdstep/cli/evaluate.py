@@ -12,6 +12,7 @@ import tyro
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from holdstep.distributed import Rank
     from holdstep.envs import TorchVectorEnv
     from holdstep.policies import EvalResult, Scheduler
 
@@ -21,7 +22,8 @@ class Evaluate:
     """Measure how good a policy is: the first episodes that start, all of them to their end.
 
     Counting the first episodes that end instead would favour short ones. Rows are suspended while
-    they wait for a chunk or have no episode left, where the backend can.
+    they wait for a chunk or have no episode left, where the backend can. Under torchrun, each
+    process runs its share of the same episodes, and the first one prints the result of all.
 
     Example: holdstep evaluate mjlab:Mjlab-Cartpole-Balance --checkpoint runs/.../model_119.pt
     """
@@ -42,7 +44,7 @@ class Evaluate:
     """Episodes that count."""
 
     num_envs: int = 64
-    """Rows."""
+    """Rows of each process."""
 
     seed: int = 0
     """Of the episodes and of a chunked policy's noise."""
@@ -81,13 +83,17 @@ class Evaluate:
     """Accept a scheduler whose actions depend on how long things take."""
 
     timeline: Path | None = None
-    """Write a trace of a chunked policy's run to this file."""
+    """Write a trace of a chunked policy's run to this file; under torchrun, other ranks than the
+    first write theirs beside it, as rank-00001-FILE."""
 
     device: str | None = None
-    """Device, such as cpu or cuda:0; by default the first GPU, or the CPU without one."""
+    """Device, such as cpu or cuda:0; by default this process's GPU, or the CPU without one."""
 
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A setting of the env, env.PATH=VALUE; may be given several times."""
+
+    live: bool = False
+    """Show a table of what each layer of the stack does and costs, instead of a progress bar."""
 
     verbose: bool = False
     """Show what the simulator prints."""
@@ -96,20 +102,24 @@ class Evaluate:
         """Evaluate, print the result, and write it."""
         from rich.console import Console
 
+        from holdstep.cli.live import live_table
         from holdstep.cli.quiet import quiet_simulators
+        from holdstep.distributed import Rank
         from holdstep.errors import EvaluationError
         from holdstep.policies import evaluate
 
-        console = Console(emoji=False)
+        rank = Rank.of_environment()
+        console = Console(emoji=False, quiet=not rank.is_first)
         scheduler = None if self.scheduler is None else parse_scheduler(self.scheduler)
         env_settings = self._checked_settings()
         with ExitStack() as stack:
             with console.status(f"building {self.env_id}"), quiet_simulators(self.verbose):
-                env = self._make_env(env_settings, stack)
-                policy = self._make_policy(env)
+                env = self._make_env(env_settings, rank, stack)
+                policy = self._make_policy(env, rank)
                 stack.callback(getattr(policy, "close", lambda: None))
             try:
-                with quiet_simulators(self.verbose):
+                live = live_table(env, shown=self.live and rank.is_first)
+                with live, quiet_simulators(self.verbose):
                     result = evaluate(
                         env,
                         policy,
@@ -122,28 +132,26 @@ class Evaluate:
                         success_when=self.success_when,
                         confidence=self.confidence,
                         max_steps=self.max_steps,
-                        progress=True,
+                        progress=rank.is_first and not self.live,
                         force=self.force,
-                        timeline=self.timeline,
+                        timeline=self._timeline_of(rank),
+                        rank=rank,
                     )
             except EvaluationError as error:
-                if error.partial is not None:
+                if error.partial is not None and rank.is_first:
                     self._report(error.partial, console)
                 raise
-        self._report(result, console)
+        if rank.is_first:
+            self._report(result, console)
         return 0
 
     def _checked_settings(self) -> dict[str, Any]:
         """The env's settings; what can be, is checked before a simulator is built."""
-        import os
-
         from holdstep.cli.settings import parse_settings
         from holdstep.errors import ConfigError
 
         if (self.checkpoint is None) == (self.policy is None):
             raise ConfigError("Give either --checkpoint or --policy.")
-        if int(os.getenv("WORLD_SIZE", "1")) > 1:
-            raise ConfigError("holdstep evaluate is one process; start it without torchrun.")
         if self.num_episodes < 1:
             raise ConfigError(f"--num-episodes must be at least 1, got {self.num_episodes}.")
         if self.checkpoint is not None:
@@ -153,22 +161,21 @@ class Evaluate:
         env_settings, _ = parse_settings(self.set)
         return env_settings
 
-    def _make_env(self, settings: dict[str, Any], stack: ExitStack) -> TorchVectorEnv:
+    def _make_env(self, settings: dict[str, Any], rank: Rank, stack: ExitStack) -> TorchVectorEnv:
         from holdstep.envs import make
-        from holdstep.policies.rsl_rl.training import device_of_rank
 
         env = make(
             self.env_id,
             num_envs=self.num_envs,
-            device=device_of_rank(self.device),
-            seed=self.seed,
+            device=rank.device(self.device),
+            seed=rank.seed(self.seed),
             **settings,
         )
         suspending = suspended(env, self.suspend)
         stack.callback(suspending.close)
         return suspending
 
-    def _make_policy(self, env: TorchVectorEnv) -> Any:
+    def _make_policy(self, env: TorchVectorEnv, rank: Rank) -> Any:
         from holdstep.cli.policies import make_policy
 
         return make_policy(
@@ -176,8 +183,13 @@ class Evaluate:
             env_id=self.env_id,
             checkpoint=self.checkpoint,
             policy=self.policy,
-            seed=self.seed,
+            seed=rank.seed(self.seed),
         )
+
+    def _timeline_of(self, rank: Rank) -> Path | None:
+        if self.timeline is None or rank.is_first:
+            return self.timeline
+        return self.timeline.with_name(f"rank-{rank.number:05d}-{self.timeline.name}")
 
     def _instruction_of(self, episode: int) -> str:
         return self.instruction[episode % len(self.instruction)]

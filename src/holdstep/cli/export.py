@@ -129,13 +129,13 @@ class Export:
         return self.env_id, out, settings
 
     def _make_env(self, env_id: str, settings: dict[str, Any]) -> TorchVectorEnv:
+        from holdstep.distributed import Rank
         from holdstep.envs import make
-        from holdstep.policies.rsl_rl.training import device_of_rank
 
         return make(
             env_id,
             num_envs=self.num_envs,
-            device=device_of_rank(self.device),
+            device=Rank.of_environment().device(self.device),
             seed=self.seed,
             **settings,
         )

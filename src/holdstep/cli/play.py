@@ -41,7 +41,7 @@ class Play:
     """Device, such as cpu or cuda:0; by default this process's GPU, or the CPU without one."""
 
     seed: int = 0
-    """Seed of the reset; under torchrun, each rank adds its number."""
+    """Seed of the reset; under torchrun, other ranks than the first have seeds of their own."""
 
     max_steps: int | None = None
     """Stop after so many steps; by default the time limit of an episode, or 1000 without one."""
@@ -61,12 +61,11 @@ class Play:
 
     def run(self) -> int:
         """Play, and print the returns."""
-        import os
-
         from rich.console import Console
 
         from holdstep.cli.quiet import quiet_simulators
         from holdstep.cli.settings import parse_settings
+        from holdstep.distributed import Rank
         from holdstep.envs import make
         from holdstep.envs.views.rsl_rl import RslRlVecEnv
         from holdstep.errors import ConfigError
@@ -74,7 +73,6 @@ class Play:
         from holdstep.policies.rsl_rl.checkpoint import find_checkpoint
         from holdstep.policies.rsl_rl.run_dir import RunDir
         from holdstep.policies.rsl_rl.trained_config import trained_config
-        from holdstep.policies.rsl_rl.training import device_of_rank
 
         console = Console(emoji=False)
         env_settings, _ = parse_settings(self.set)
@@ -84,13 +82,14 @@ class Play:
         if self.video is not None and self.video.suffix != ".mp4":
             raise ConfigError(f"A video's path must end in .mp4, got {str(self.video)!r}.")
         checkpoint = find_checkpoint(self.checkpoint, env_id=self.env_id)
-        seed = self.seed + int(os.getenv("RANK", "0"))
+        rank = Rank.of_environment()
+        seed = rank.seed(self.seed)
         with ExitStack() as stack:
             with console.status(f"building {self.env_id}"), quiet_simulators(self.verbose):
                 env = make(
                     self.env_id,
                     num_envs=self.num_envs,
-                    device=device_of_rank(self.device),
+                    device=rank.device(self.device),
                     seed=seed,
                     render_mode="rgb_array" if self.video else None,
                     **env_settings,

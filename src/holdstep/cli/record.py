@@ -13,8 +13,8 @@ import tyro
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from holdstep.distributed import Rank
     from holdstep.envs import TorchVectorEnv
-    from holdstep.wrappers.record.ranks import Rank
     from holdstep.wrappers.record.recorder import RecordEpisodes
 
 
@@ -27,7 +27,7 @@ class Record:
     until so many episodes are there, and what was recorded stays.
 
     Under torchrun, or with RANK and WORLD_SIZE set otherwise, each process records its share into
-    a folder of its own below --out.
+    a folder of its own below --out. One that dies and is started again goes on where it was.
 
     Example: holdstep record mjlab:Mjlab-Cartpole-Balance --policy random --num-episodes 100
     """
@@ -100,6 +100,9 @@ class Record:
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A setting of the env, env.PATH=VALUE; may be given several times."""
 
+    live: bool = False
+    """Show a table of what each layer of the stack does and costs, instead of a progress bar."""
+
     verbose: bool = False
     """Show what the simulator prints."""
 
@@ -109,23 +112,26 @@ class Record:
 
         from holdstep.cli.paths import print_path
         from holdstep.cli.stopping import stops_on_signals
-        from holdstep.wrappers.record.ranks import Rank, listing
+        from holdstep.distributed import Rank
+        from holdstep.wrappers.record.ranks import listing, rank_folder
 
         console = Console(emoji=False)
         settings = self._checked_settings()
         rank = Rank.of_environment()
-        folder = rank.folder(self.out)
+        folder = rank_folder(rank, self.out)
         with listing(folder, self.out), stops_on_signals():
             num_episodes = self._record(rank, folder, settings, console)
         print_path(folder, console, f"{num_episodes} episodes")
         return 0
 
     def _record(self, rank: Rank, folder: Path, settings: dict[str, Any], console: Console) -> int:
+        from holdstep.cli.live import live_table
         from holdstep.cli.quiet import quiet_simulators
         from holdstep.cli.record_sources import source_of
         from holdstep.wrappers.record.opening import next_uid
+        from holdstep.wrappers.record.ranks import rank_share
 
-        wanted = rank.share(self.out, self._num_episodes())
+        wanted = rank_share(rank, self.out, self._num_episodes())
         if wanted == 0:
             return 0
         # Seeds depend on all attempts so far, lest a start that kept nothing be made again.
@@ -141,7 +147,10 @@ class Record:
                 recorder.reset(seed=rank.seed(self.seed))
                 recorder.flush()
             there = recorder.stats().num_episodes
-            with _progress_bar(wanted, there) as advance, quiet_simulators(self.verbose):
+            # Several bars or tables would write over each other.
+            bar = _progress_bar(wanted, there, rank, shown=rank.is_first and not self.live)
+            table = live_table(recorder, shown=rank.is_first and self.live)
+            with bar as advance, table, quiet_simulators(self.verbose):
                 if there < wanted:
                     seed = rank.seed(self.seed, 2, num_begun)
                     source.record(recorder, wanted - there, seed, advance)
@@ -187,12 +196,11 @@ class Record:
     ) -> TorchVectorEnv:
         from holdstep.cli.evaluate import suspended
         from holdstep.envs import make
-        from holdstep.policies.rsl_rl.training import device_of_rank
 
         env = make(
             self.env_id,
             num_envs=self.num_envs,
-            device=device_of_rank(self.device),
+            device=rank.device(self.device),
             seed=rank.seed(self.seed),
             **settings,
         )
@@ -218,11 +226,14 @@ class Record:
 
 
 @contextlib.contextmanager
-def _progress_bar(total: int, completed: int) -> Iterator[Callable[[], None]]:
+def _progress_bar(
+    total: int, completed: int, rank: Rank, *, shown: bool
+) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("episodes", total=total, completed=completed)
+    what = "episodes" if rank.world_size == 1 else "episodes of the first rank"
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task(what, total=total, completed=completed)
         yield lambda: bar.advance(task)

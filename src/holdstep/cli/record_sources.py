@@ -14,10 +14,10 @@ from holdstep.errors import ConfigError, DatasetError
 if TYPE_CHECKING:
     from holdstep.cli.record import Record
     from holdstep.cli.told_success import ToldSuccess
+    from holdstep.distributed import Rank
     from holdstep.envs import TorchVectorEnv
     from holdstep.wrappers import EnvHandle
     from holdstep.wrappers.record import Dataset
-    from holdstep.wrappers.record.ranks import Rank
     from holdstep.wrappers.record.recorder import RecordEpisodes
     from holdstep.wrappers.task_results import EpisodeRecord
 
@@ -180,7 +180,7 @@ class ReplaySource:
         from holdstep.wrappers import run_per_env
 
         # Which ones are this process's must not depend on how far the others are.
-        mine = range(len(self._dataset))[self._rank.number :: self._rank.world_size]
+        mine = self._rank.numbers(len(self._dataset))
         done = _replayed(self._command.out)
         waiting = [index for index in mine if self._original(index) not in done]
         if not waiting:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
+    from holdstep.envs import TorchVectorEnv
     from holdstep.policies.rsl_rl import TrainingResult, TrainingSettings
 
 
@@ -19,7 +22,8 @@ class Train:
     """Train a task with rsl_rl, using the task's own configuration.
 
     Logs to tensorboard, saves checkpoints and the reward curve under RUNS/EXPERIMENT/TIME. Several
-    GPUs: torchrun --nproc-per-node 2 -m holdstep train ...
+    GPUs: torchrun --nproc-per-node 2 -m holdstep train ... If one of the processes dies, torchrun
+    with --max-restarts starts all of them again, and they go on from the run's last checkpoint.
 
     Example: holdstep train mjlab:Mjlab-Cartpole-Balance --num-envs 64 --iterations 120
     """
@@ -37,7 +41,8 @@ class Train:
     """Device, such as cpu or cuda:0; by default this process's GPU, or the CPU without one."""
 
     seed: int = 42
-    """Seed of env, networks and sampling."""
+    """Seed of env, networks and sampling. Under torchrun, it is the first rank's; others have seeds
+    of their own."""
 
     log_root: Path = Path("runs")
     """Where the run's folder is made."""
@@ -57,11 +62,10 @@ class Train:
 
     def run(self) -> int:
         """Train, and print where the result is."""
-        import os
-
         from rich.console import Console
 
         from holdstep.cli.settings import parse_settings
+        from holdstep.distributed import Rank
         from holdstep.policies.rsl_rl import TrainingSettings
 
         env_settings, agent_settings = parse_settings(self.set)
@@ -78,18 +82,26 @@ class Train:
             agent_overrides=agent_settings,
             quiet=not self.verbose,
         )
-        console = Console(emoji=False, quiet=os.getenv("RANK", "0") != "0")
+        rank = Rank.of_environment()
+        console = Console(emoji=False, quiet=not rank.is_first)
         result = train_with_progress(settings, console=console)
-        print_result(result, console=console)
+        if rank.is_first:
+            print_result(result, console=console)
         return 0
 
 
-def train_with_progress(settings: TrainingSettings, *, console: object) -> TrainingResult:
+def train_with_progress(
+    settings: TrainingSettings,
+    *,
+    console: object,
+    wrap: Callable[[TorchVectorEnv], TorchVectorEnv] | None = None,
+) -> TrainingResult:
     """Train with a progress bar that shows the mean return and the speed.
 
     Args:
         settings: what to train; with ``quiet=False`` everything is printed and there is no bar.
         console: a ``rich.console.Console``, made before the simulator's output is caught.
+        wrap: puts wrappers around the env that was made, and returns the stack to train on.
     """
     from typing import cast
 
@@ -107,7 +119,7 @@ def train_with_progress(settings: TrainingSettings, *, console: object) -> Train
     from holdstep.policies.rsl_rl import Iteration, train
 
     if not settings.quiet:
-        return train(settings)
+        return train(settings, wrap=wrap)
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -133,7 +145,7 @@ def train_with_progress(settings: TrainingSettings, *, console: object) -> Train
 
         try:
             with quiet_simulators():
-                return train(settings, on_start=on_start, on_iteration=on_iteration)
+                return train(settings, wrap=wrap, on_start=on_start, on_iteration=on_iteration)
         except BaseException:
             progress.remove_task(bar)  # an error message is not to stand under "building ..."
             raise
@@ -148,8 +160,6 @@ def print_result(result: TrainingResult, *, console: object) -> None:
     from holdstep.errors import MissingExtraError
     from holdstep.policies.rsl_rl.plots import plot_reward_curve
 
-    if result.run_dir is None:
-        return
     table = Table(show_header=False)
     table.add_column()
     table.add_column(overflow="fold")  # paths that are cut can't be copied

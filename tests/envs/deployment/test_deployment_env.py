@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from holdstep.envs import DeploymentEnv
-from holdstep.envs.deployment.pacing import Pacer
+from holdstep.envs.deployment.pacing import StepPacer
 from holdstep.errors import (
     ClosedEnvError,
     ConfigError,
@@ -373,7 +373,7 @@ def test_what_is_read_is_not_older_than_the_wait_for_the_clock(deploy):
         clock.sleep(seconds)
         host.calls.append("sleep")
 
-    env = deploy(host=host, pacer=Pacer(0.02, clock=clock, sleep=sleep))
+    env = deploy(host=host, pacer=StepPacer(0.02, clock=clock, sleep=sleep))
     env.reset()
     env.step()
     host.calls.clear()
@@ -412,7 +412,7 @@ def test_the_host_is_closed_on_every_way_out(deploy, way_out):
 
 def test_steps_keep_to_the_clock(deploy):
     clock = FakeClock()
-    pacer = Pacer(0.02, clock=clock, sleep=clock.sleep)
+    pacer = StepPacer(0.02, clock=clock, sleep=clock.sleep)
     env = deploy(pacer=pacer)
     env.reset()
     env.step()

@@ -85,6 +85,18 @@ def changes_in_place(env: Any) -> torch.Tensor:
     return value
 
 
+def edits_reading(env: Any) -> torch.Tensor:
+    """Edits a sensor's reading where it lies, as Isaac Lab's image term does."""
+    rate = env.scene.sensors["cartpole/rate"].data
+    rate[rate < 0.0] = 0.0
+    return rate
+
+
+def reading(env: Any) -> torch.Tensor:
+    """What a sensor reads, and others have made of it."""
+    return env.scene.sensors["cartpole/rate"].data * 2.0
+
+
 def writes_past_the_methods(env: Any) -> torch.Tensor:
     """Writes into the simulator's own memory."""
     env.scene["cartpole"].data.joint_effort_target[:] = 0.0
@@ -128,6 +140,17 @@ class NeverReset(LowPass):
 
     def reset(self, env_ids: Any = None) -> None:
         pass
+
+
+class StartsWhereItIs(LowPass):
+    """A reset reads the state, here the same for every row."""
+
+    def __init__(self, cfg: Any, env: Any) -> None:
+        super().__init__(cfg, env)
+        self.env = env
+
+    def reset(self, env_ids: Any = None) -> None:
+        self.value[slice(None) if env_ids is None else env_ids] = joint_pos(self.env)[0]
 
 
 class CountsForever(LowPass):
@@ -224,6 +247,7 @@ PLANTED = {
         LowPass,
         InPlace,
         NeverReset,
+        StartsWhereItIs,
         CountsForever,
         CountsInPython,
         RunningMean,
@@ -238,6 +262,7 @@ def planted_env() -> Any:
     """A Cartpole with a group for each planted term, and some with histories and delays."""
     from mjlab.managers.observation_manager import ObservationGroupCfg as Group
     from mjlab.managers.observation_manager import ObservationTermCfg as Term
+    from mjlab.sensor import BuiltinSensorCfg, ObjRef
     from mjlab.tasks.registry import load_env_cfg
     from mjlab.utils.noise.noise_cfg import UniformNoiseCfg
 
@@ -246,6 +271,9 @@ def planted_env() -> Any:
     for name, function in PLANTED.items():
         groups[name] = Group(terms={"term": Term(func=function)})
     both = {"pos": Term(func=joint_pos), "vel": Term(func=joint_vel, scale=0.1, clip=(-1.0, 1.0))}
+    rate = ObjRef(type="joint", name="hinge_1", entity="cartpole")
+    cfg.scene.sensors += (BuiltinSensorCfg(name="rate", sensor_type="jointvel", obj=rate),)
+    groups["edited"] = Group(terms={"edit": Term(func=edits_reading), "see": Term(func=reading)})
     groups["history"] = Group(terms=dict(both), history_length=5)
     groups["mixed"] = Group(
         terms={

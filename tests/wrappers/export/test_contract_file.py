@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
+from holdstep.documents.nodes import MAX_BYTES
 from holdstep.errors import ContractError
 from holdstep.wrappers.export.contract import ModelFile
 from holdstep.wrappers.export.contract_file import (
@@ -19,7 +20,6 @@ from holdstep.wrappers.export.contract_file import (
     write_contract,
 )
 from holdstep.wrappers.export.contract_writer import contract_text
-from holdstep.wrappers.export.yaml_nodes import MAX_BYTES
 from tests.wrappers.export.contracts import contract_of, contracts
 
 

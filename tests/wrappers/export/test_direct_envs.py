@@ -24,7 +24,7 @@ from holdstep.wrappers.export import markers
 from holdstep.wrappers.export.direct import workflow
 from holdstep.wrappers.export.export import export_policy
 from holdstep.wrappers.export.pipeline import build_pipeline
-from holdstep.wrappers.export.simulators import managers_of
+from holdstep.wrappers.export.simulators import workflow_of
 from tests.wrappers.export import direct_envs
 from tests.wrappers.export.pipeline_tools import FlatPolicy, Rollout
 from tests.wrappers.export.test_pipeline_leaks import STAGES, PlantedError, Watched, _raise
@@ -408,13 +408,13 @@ def test_another_thread_s_markers_stay_dormant():
 
 def test_live_inputs_follow_the_env():
     env = new_env()
-    managers = managers_of(env)
-    assert isinstance(managers, workflow.DirectEnv)
-    read = managers.live_read("state:pendulum:joint_pos")
+    own = workflow_of(env)
+    assert isinstance(own, workflow.DirectWorkflow)
+    read = own.live_read("state:pendulum:joint_pos")
     assert torch.equal(read(), env.joint_pos)
     env.step(torch.ones(3, 2))
     assert torch.equal(read(), env.joint_pos)
-    assert managers.live_read("state:pendulum:effort") is None
+    assert own.live_read("state:pendulum:effort") is None
 
 
 def test_the_exported_policy_acts_in_the_env_as_the_policy_does(tmp_path):

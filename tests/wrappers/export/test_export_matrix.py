@@ -1,7 +1,7 @@
 """Exported files equal the env: five tasks, five kinds of policies, ten ways to write a file.
 
-Each task and policy is exported by one fast method here, and each method on two tasks;
-tests/benchmarks/export_matrix.py runs every combination.
+Each task and policy is exported by one fast method here, and each method once, the default one on
+a large task too; tests/benchmarks/export_matrix.py runs every combination.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from holdstep.wrappers.export import export_policy, load_model
+from holdstep.wrappers.export.backends import DEFAULT_METHOD
 from tests.wrappers.export.matrix import POLICIES, TASKS, make_env, make_policy
 from tests.wrappers.export.pipeline_tools import CARTPOLE, G1, FlatPolicy
 from tests.wrappers.export.test_pipeline_actions import relative
@@ -39,16 +40,17 @@ def envs(tmp_path_factory):
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_and_policy(envs, tmp_path, task, kind):
     env = envs(task, kind)
+    num_steps = 50 if kind == "normalizer" else 18
     report = export_policy(
         env,
         make_policy(env, kind),
         tmp_path / "out",
         backend="torch",
         method="jit-trace",
-        num_steps=18,
+        num_steps=num_steps,
     )
     assert report.passed
-    assert report.parity.num_steps == 18
+    assert report.parity.num_steps == num_steps
     assert report.parity.num_resets >= 4
     assert report.parity.max_abs_diff == 0.0
     kinds = {memory.kind for memory in report.contract.memories}
@@ -60,8 +62,10 @@ def test_every_task_and_policy(envs, tmp_path, task, kind):
 
 
 @pytest.mark.parametrize("backend", ["torch", "leapp"])
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("task", "kind"), [(CARTPOLE, "lstm"), (G1, "normalizer")])
+@pytest.mark.parametrize(
+    ("task", "kind", "method"),
+    [*((CARTPOLE, "lstm", method) for method in METHODS), (G1, "normalizer", DEFAULT_METHOD)],
+)
 def test_every_method(envs, tmp_path, task, kind, method, backend):
     # LEAPP's files are for one row; several are computed one by one, which adds up differently.
     env = envs(task, kind, 3 if backend == "torch" else 1)

@@ -1,18 +1,17 @@
-"""Every task that mjlab registers has a pipeline, or is refused with the reason."""
+"""Every task that mjlab registers is exported, by the whole ladder."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 
-from holdstep.wrappers.export.pipeline import build_pipeline
+from holdstep.wrappers.export import export_policy
 from tests.wrappers.export.pipeline_tools import (
     CARTPOLE,
+    G1,
     GO1,
     LIFT,
     TRACKING,
     FlatPolicy,
-    Rollout,
     export_env,
     write_motion,
 )
@@ -20,13 +19,13 @@ from tests.wrappers.export.pipeline_tools import (
 REGISTRY = pytest.importorskip("mjlab.tasks.registry", reason="the extra 'mjlab' is not installed")
 pytest.importorskip("mjlab.tasks", reason="the extra 'mjlab' is not installed")
 
-ELSEWHERE = {CARTPOLE, GO1, LIFT, TRACKING}
-"""Tasks that test_pipeline_parity goes through at length."""
+ELSEWHERE = {CARTPOLE, GO1, G1, LIFT, TRACKING}
+"""Tasks that test_export_matrix goes through at length."""
 
 
 @pytest.mark.filterwarnings("ignore:MULTICCD:UserWarning")
 @pytest.mark.parametrize("task", sorted(set(REGISTRY.list_tasks()) - ELSEWHERE))
-def test_every_registered_task_has_a_pipeline(task, tmp_path):
+def test_every_registered_task_is_exported(task, tmp_path):
     kwargs = {}
     if "Tracking" in task:
         motion = write_motion(tmp_path / "motion.npz")
@@ -36,15 +35,23 @@ def test_every_registered_task_has_a_pipeline(task, tmp_path):
     env = export_env(task, **kwargs)
     groups = REGISTRY.load_rl_cfg(task).obs_groups["actor"]
     try:
-        with torch.no_grad(), build_pipeline(env, FlatPolicy(env, groups)) as pipeline:
-            assert set(pipeline.plan.groups) == set(groups)
-            assert Rollout(env, pipeline).run(3, reset_at={1: [1]}) == 0.0
-            assert pipeline.purity(num_steps=1).passed
-            # Everything that is read is known to the tables.
-            assert not [w for w in pipeline.warnings if "no semantics table" in w]
-            assert pipeline.contract.task == f"mjlab:{task}"
+        report = export_policy(
+            env,
+            FlatPolicy(env, groups),
+            tmp_path / "out",
+            backend="torch",
+            method="jit-trace",
+            num_steps=6,
+        )
     finally:
         env.close()
+    assert report.passed
+    assert report.parity.max_abs_diff == 0.0
+    assert report.parity.num_resets > 0
+    assert {term.group for term in report.contract.observation_terms} == set(groups)
+    # Everything that is read is known to the tables.
+    assert not [w for w in report.warnings if "no semantics table" in w]
+    assert report.contract.task == f"mjlab:{task}"
 
 
 def test_the_tasks_that_are_tested_elsewhere_are_registered():

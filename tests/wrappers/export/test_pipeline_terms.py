@@ -37,6 +37,7 @@ EXPORTED = [
     ("noisy",),
     ("hidden_raw_action", "history"),
     ("changes_in_place", "actor"),
+    ("edited", "history"),
     ("episode_time",),
     ("raw_simulator",),
     ("uses_global", "uses_shape"),
@@ -49,6 +50,14 @@ def test_exact_over_new_states_and_resets(env, groups):
     with pipeline_of(env, *groups) as pipeline:
         assert Rollout(env, pipeline).run(16, reset_at={3: [1], 9: [0, 2]}) == 0.0
         assert pipeline.purity().passed
+
+
+def test_what_is_edited_in_a_reading_is_seen_by_the_terms_that_follow(env):
+    with pipeline_of(env, "edited") as pipeline:
+        (reading,) = pipeline.read_inputs()
+        negative, zero = torch.full_like(reading, -1.0), torch.zeros_like(reading)
+        assert torch.equal(pipeline.module(negative)[0], pipeline.module(zero)[0])
+        assert torch.equal(negative, torch.full_like(reading, -1.0))  # the caller's stays
 
 
 @pytest.mark.parametrize("group", ["LowPass", "InPlace"])
@@ -137,6 +146,7 @@ REFUSED = {
     "writes_past_the_methods": "joint_effort_target' in place at planted_terms",
     "sets_env": "sets env.last_seen",
     "NeverReset": "does not give",
+    "StartsWhereItIs": r"StartsWhereItIs/term\.value .* reads from 'state:cartpole:joint_pos'",
     "CountsForever": "does not give",
     "CountsInPython": "keeps a Python number",
     "RunningMean": "not one value for each of the 3 envs",

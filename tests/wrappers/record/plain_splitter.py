@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from holdstep.wrappers.record.ring import SlotKind
+from holdstep.wrappers.record.ring import EntryKind
 
 
 @dataclass
@@ -86,7 +86,7 @@ class PlainRow:
 
 
 class PlainSplitter:
-    """What :class:`RowSplitter` does, one row and one slot at a time."""
+    """What :class:`RowSplitter` does, one row and one entry at a time."""
 
     def __init__(self, num_envs, layout, quota):
         self.rows = [PlainRow(row) for row in range(num_envs)]
@@ -95,7 +95,6 @@ class PlainSplitter:
         self.episodes = []
         self.pending = []
         self.just_ended = set()
-        self.final = {}
         self.seed = None
         self.num_dropped = self.num_discarded = self.num_cut = self.num_appended = 0
 
@@ -107,29 +106,25 @@ class PlainSplitter:
     def is_full(self):
         return self.quota.max_episodes is not None and self.num_recorded >= self.quota.max_episodes
 
-    def slot(self, kind, words, bytes_, flags):
-        """One slot: words ``[N, W]``, bytes ``[N, B]``, flags ``[5, N]``."""
-        if kind != SlotKind.FINAL:
-            self.finish_pending()
-        final, self.final = self.final, {}
+    def entry(self, kind, planes, observed):
+        """One entry: words ``[N, W]``, bytes ``[N, B]``, flags ``[5, N]``; observations by row."""
+        self.finish_pending()
+        if kind == EntryKind.FIRST:
+            for number, values in observed.items():
+                self.cut(self.rows[number], "reset")
+                self.begin(self.rows[number], values, self.seed)
+            self.seed = None
+            return
+        words, bytes_, flags = planes
         for row in self.rows:
             values = (words[row.row].tolist(), bytes_[row.row].tolist())
             active, terminated, truncated, success, reported = (int(f[row.row]) for f in flags)
-            if kind == SlotKind.GAP:
+            if kind == EntryKind.GAP:
                 counts = (terminated, truncated, success, reported)
                 self.gap(row, active, int.from_bytes(counts, "little"))
-            elif not active:
-                continue
-            elif kind == SlotKind.FINAL:
-                self.final[row.row] = self.observed(values)
-            elif kind == SlotKind.FIRST:
-                self.cut(row, "reset")
-                self.begin(row, values, self.seed)
-            else:
+            elif active:
                 said = success if reported else 2
-                self.step(row, values, terminated, truncated, said, final.get(row.row))
-        if kind == SlotKind.FIRST:
-            self.seed = None
+                self.step(row, values, terminated, truncated, said, observed.get(row.row))
 
     def step(self, row, values, terminated, truncated, success, final):
         if row.episode is not None:
@@ -144,6 +139,7 @@ class PlainSplitter:
             self.num_dropped += 1
         if terminated or truncated:
             if row.episode is not None:
+                final = None if final is None else self.observed(final)
                 self.close(row, "terminated" if terminated else "truncated", final)
                 self.pending.append(row.episode)
             self.just_ended.add(row.row)

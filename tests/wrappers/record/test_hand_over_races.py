@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from holdstep.errors import RecordingError
 from holdstep.wrappers import RecordEpisodes
 from holdstep.wrappers.record.block_queue import BlockQueue
 from holdstep.wrappers.record.dataset import Dataset
@@ -40,16 +41,18 @@ def is_intact(path, num_steps=120, **options):
     cloning = CloningRecorder(ScriptedEnv(SCRIPT), states=True)
     env = RecordEpisodes(cloning, path, keys=KEYS, durability="os", max_queue_bytes=1 << 15,
                          **options)  # fmt: skip
-    obs, _ = env.reset()
-    spoil(obs)
-    for _ in range(num_steps):
-        actions = torch.randn(4, 2)
-        obs, reward, terminated, truncated, info = env.step(actions)
-        for value in (actions, obs, reward, terminated, truncated, info):
-            spoil(value)
-        spoil(env.unwrapped.last)
-    env.close()
-    cloning.stop()
+    try:
+        obs, _ = env.reset()
+        spoil(obs)
+        for _ in range(num_steps):
+            actions = torch.randn(4, 2)
+            obs, reward, terminated, truncated, info = env.step(actions)
+            for value in (actions, obs, reward, terminated, truncated, info):
+                spoil(value)
+            spoil(env.unwrapped.last)
+    finally:
+        env.close()
+        cloning.stop()
     return read_by_id(Dataset(path)) == cloning.by_id()
 
 
@@ -103,13 +106,17 @@ def test_a_loop_that_wrote_to_a_block_after_its_hand_over_would_be_caught(tmp_pa
     send = BlockFiller.send
 
     def lingering(self):
-        slots = list(self._slots)
+        slots = [] if self._block is None else self._block.slots
         send(self)
         for slot in slots:
             slot.words.fill_(0.5)
 
     monkeypatch.setattr(BlockFiller, "send", lingering)
-    assert not is_intact(tmp_path / "demos", writer="thread")
+    try:
+        intact = is_intact(tmp_path / "demos", writer="thread")
+    except RecordingError:  # numbers of rows that don't exist, which the writer notices itself
+        return
+    assert not intact
 
 
 def test_the_canary_sees_each_bit():

@@ -4,18 +4,22 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdstep.wrappers.record.checkpoint import Checkpoints
+from holdstep.wrappers.record.columns import Column, RowLayout
 from holdstep.wrappers.record.control import ControlPage, Counters
 from holdstep.wrappers.record.messages import Event, Message, PipeInbox, QueueInbox
-from holdstep.wrappers.record.ring import BlockRing, BlockShape, ring_for
+from holdstep.wrappers.record.ring import BlockRing, EntryKind, ring_for
+from holdstep.wrappers.record.staging import BlockTensors, memory_of
 
 EVENTS = st.builds(
     Event,
-    slot=st.integers(0, 40),
+    entry=st.integers(0, 40),
     do=st.sampled_from(["mark", "annotate"]),
     rows=st.lists(st.integers(0, 5000), max_size=5),
     values=st.dictionaries(st.text(max_size=4), st.text(max_size=9) | st.booleans(), max_size=2),
@@ -27,7 +31,8 @@ MESSAGES = st.lists(
         number=st.integers(0, 2**40),
         index=st.integers(-1, 20),
         offset=st.integers(0, 2**45),
-        kinds=st.lists(st.integers(0, 3), max_size=40),
+        kinds=st.lists(st.integers(0, 2), max_size=40),
+        num_observed=st.lists(st.integers(0, 5000), max_size=40),
         events=st.lists(EVENTS, max_size=3),
     ),
     max_size=6,
@@ -102,28 +107,59 @@ def test_the_states_after_the_last_two_blocks_are_kept(sizes):
     checkpoints.close()
 
 
+COLUMNS = st.tuples(
+    st.sampled_from(["float32", "int64", "uint8", "bool", "float16"]),
+    st.integers(0, 300),
+    st.sampled_from(["step", "observation"]),
+)
+
+
+def layout_of(columns):
+    return RowLayout([Column(f"c{i}", dtype, (width,), kind)
+                      for i, (dtype, width, kind) in enumerate(columns)])  # fmt: skip
+
+
 @given(
-    st.integers(1, 5000), st.integers(0, 400), st.integers(0, 60000), st.integers(1, 1 << 30)
+    st.integers(1, 5000), st.lists(COLUMNS, min_size=1, max_size=4), st.integers(1, 1 << 30)
 )  # fmt: skip
-def test_rings_keep_to_their_bound(num_envs, num_words, num_bytes, most):
-    shape, num_blocks = ring_for(
-        num_envs=num_envs, num_words=num_words, num_bytes=num_bytes, max_queue_bytes=most
-    )
+def test_rings_keep_to_their_bound_and_a_new_block_has_room_for_any_step(num_envs, columns, most):
+    shape, num_blocks = ring_for(layout_of(columns), num_envs=num_envs, max_queue_bytes=most)
     assert num_blocks >= 2
     assert shape.num_slots >= 4
     pages = num_blocks * 4096
     assert shape.block_bytes * num_blocks <= max(most, 8 * shape.slot_bytes + pages)
+    # A gap, a step, and the last observations of every row: three parts of one slot each.
+    assert shape.observed_bytes(num_envs) <= shape.slot_bytes
+    filled = shape.filled([EntryKind.GAP, EntryKind.STEP], [0, num_envs])
+    assert filled.slots_end <= filled.begin <= filled.end <= shape.block_bytes
 
 
-def test_blocks_do_not_overlap():
-    shape = BlockShape(num_slots=3, num_envs=2, num_words=5, num_bytes=7)
+@given(st.data(), st.integers(1, 5), st.lists(COLUMNS, min_size=1, max_size=3))
+def test_nothing_in_a_block_overlaps_and_both_sides_see_the_same(data, num_envs, columns):
+    shape, _ = ring_for(layout_of(columns), num_envs=num_envs, max_queue_bytes=1)
     ring = BlockRing(shape, 2)
-    for index in range(2):
-        ring[index].words[:] = index + 1
-        ring[index].bytes_[:] = index + 11
-        ring[index].flags[:] = index + 21
-    for index in range(2):
-        assert (ring[index].words == index + 1).all()
-        assert (ring[index].bytes_ == index + 11).all()
-        assert (ring[index].flags == index + 21).all()
+    ring.memory[:] = 0
+    observed = data.draw(st.lists(st.integers(0, num_envs), max_size=3))
+    tensors = [BlockTensors(memory, shape) for memory in memory_of(ring)]
+    parts = []
+    for block, seen in enumerate(tensors):
+        for slot in range(shape.num_slots - len(observed)):
+            parts.append((seen.slots[slot].words, ring[block].words[slot]))
+            split = num_envs * shape.num_bytes
+            parts.append((seen.slots[slot].small[:split], ring[block].bytes_[slot]))
+            parts.append((seen.slots[slot].small[split:], ring[block].flags[slot]))
+            assert seen.slots[slot].truths.data_ptr() == seen.slots[slot].small.data_ptr()
+        end = shape.end
+        for num_rows in observed:
+            parts += zip(seen.observed(end, num_rows), ring[block].observed(end, num_rows),
+                         strict=True)  # fmt: skip
+            end -= shape.observed_bytes(num_rows)
+    expected = []
+    for number, (tensor, array) in enumerate(parts):
+        values = np.full(array.shape, number + 1, array.dtype)
+        expected.append(values)
+        flat = torch.from_numpy(values.view(np.float32) if tensor.is_floating_point() else values)
+        tensor.copy_(flat.view(tensor.shape))
+    for (_, array), values in zip(parts, expected, strict=True):
+        assert np.array_equal(array, values)
     ring.close()

@@ -165,7 +165,7 @@ def test_a_device_without_room_leaves_no_memory_locked(monkeypatch):
     monkeypatch.setattr(torch, "empty_like", without_room)
     monkeypatch.setattr(torch.cuda, "device", lambda device: torch.no_grad())
     with pytest.raises(torch.OutOfMemoryError):
-        gpu_staging.GpuStaging(BlockRing(BlockShape(4, 2, 3, 1), 2), torch.device("cuda"))
+        gpu_staging.GpuStaging(BlockRing(BlockShape(4, 2, 3, 1, 2, 0), 2), torch.device("cuda"))
     assert not Pinned.is_locked
 
 

@@ -3,72 +3,47 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from holdstep.errors import TraceError
-from holdstep.wrappers.export.backends.base import (
-    Method,
-    Signature,
-    first_lines,
-    fresh_copies,
-    model_file,
-    without_deprecations,
-)
+from holdstep.wrappers.export.backends.base import Method, first_lines
 from holdstep.wrappers.export.backends.source_paths import forget_source
-
-if TYPE_CHECKING:
-    from holdstep.wrappers.export.contract import ModelFile
+from holdstep.wrappers.export.backends.torch_base import Job, TorchBackend
 
 
-class ExportedProgramBackend:
+class ExportedProgramBackend(TorchBackend):
     """Writes ``.pt2`` files: bit-equal to the module, and runnable by torch without Python code."""
 
-    name: str = "torch"
-    max_rows: int | None = None
     method: Method = "exported-program"
 
-    def export(
-        self,
-        module: torch.nn.Module,
-        example_inputs: Sequence[torch.Tensor],
-        signature: Signature,
-        folder: Path,
-    ) -> ModelFile:
-        """Write the file; see :meth:`Backend.export`."""
-        program = exported_program(module, example_inputs)
-        file = folder / f"{signature.graph}.pt2"
-        with without_deprecations():
-            torch.export.save(program, file)
-        batch = None if has_open_rows(program) else len(example_inputs[0])
-        return model_file(self, signature, folder, file, batch=batch)
+    def _write(self, job: Job) -> int | None:
+        program = exported_program(job.module, job.inputs)
+        torch.export.save(program, job.file)
+        return number_of_rows(program, job.inputs)
 
 
 def exported_program(
-    module: torch.nn.Module, example_inputs: Sequence[torch.Tensor]
+    module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
 ) -> torch.export.ExportedProgram:
     """Trace a module into operators, with the number of rows left open where it can be.
 
     Args:
         module: positional tensors in, a tuple of tensors out.
-        example_inputs: to trace it with. With one row, torch takes the number for fixed.
+        inputs: to trace it with; nobody else's. With one row, torch takes the number for fixed.
 
     Raises:
         TraceError: torch can't follow what the module does. What depends on values of tensors
             (``if``, ``.item()``, ``.tolist()``) is among that, which is as well: it would be baked
             in.
     """
-    inputs = fresh_copies(example_inputs)
     shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
     for tensor in inputs:
         if tensor.ndim:
             shapes[tensor] = {0: torch.export.Dim.AUTO}
     try:
-        with torch.no_grad(), without_deprecations():
-            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+        program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # of many classes, most of them internal to torch
         raise TraceError(
             f"torch.export can't follow the pipeline: {first_lines(error)} Terms must compute with "
@@ -78,14 +53,22 @@ def exported_program(
     return program
 
 
-def has_open_rows(program: torch.export.ExportedProgram) -> bool:
-    """Whether every input's leading dimension was left open."""
+def number_of_rows(
+    program: torch.export.ExportedProgram, inputs: tuple[torch.Tensor, ...]
+) -> int | None:
+    """The rows that a program is for; None if every input's leading dimension was left open.
+
+    Args:
+        program: of a module.
+        inputs: that it was traced with.
+    """
     placeholders = [
         node
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs
     ]
-    return all(isinstance(node.meta["val"].shape[0], torch.SymInt) for node in placeholders)
+    is_open = all(isinstance(node.meta["val"].shape[0], torch.SymInt) for node in placeholders)
+    return None if is_open else len(inputs[0])
 
 
 def unchecked_module(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:

@@ -2,90 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from holdstep.errors import TraceError
-from holdstep.wrappers.export.backends.base import (
-    Backend,
-    Method,
-    Signature,
-    first_lines,
-    fresh_copies,
-    model_file,
-    without_deprecations,
-)
+from holdstep.wrappers.export.backends.base import Method, first_lines
 from holdstep.wrappers.export.backends.source_paths import forget_source_of_script
+from holdstep.wrappers.export.backends.torch_base import Job, TorchBackend
 from holdstep.wrappers.export.backends.torch_export import exported_program, unchecked_module
 
-if TYPE_CHECKING:
-    from holdstep.wrappers.export.contract import ModelFile
 
-
-class JitTraceBackend:
+class JitTraceBackend(TorchBackend):
     """Writes ``.pt`` files with ``torch.jit.trace``: bit-equal to the module.
 
     A trace holds what was computed once. What Python decided by the values of tensors is baked in,
     about which torch warns; those warnings are part of the report.
     """
 
-    name: str = "torch"
-    max_rows: int | None = None
     method: Method = "jit-trace"
 
-    def export(
-        self,
-        module: torch.nn.Module,
-        example_inputs: Sequence[torch.Tensor],
-        signature: Signature,
-        folder: Path,
-    ) -> ModelFile:
-        """Write the file; see :meth:`Backend.export`."""
+    def _write(self, job: Job) -> int | None:
         try:
-            with torch.no_grad(), without_deprecations():
-                # Checking would trace once more; the file is run against the module anyway.
-                traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-                    module, fresh_copies(example_inputs), check_trace=False
-                )
+            # Checking would trace once more; the file is run against the module anyway.
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                job.module, job.inputs, check_trace=False
+            )
         except Exception as error:  # of many classes
             raise TraceError(
                 f"torch.jit.trace can't follow the pipeline: {first_lines(error)}"
             ) from error
-        return _saved(self, traced, signature, folder)
+        _save(traced, job.file)
+        return None
 
 
-class JitScriptBackend:
+class JitScriptBackend(TorchBackend):
     """Writes ``.pt`` files with ``torch.jit.script``.
 
     What is scripted is the graph of an exported program, since the terms' own Python code is more
     than TorchScript knows.
     """
 
-    name: str = "torch"
-    max_rows: int | None = None
     method: Method = "jit-script"
 
-    def export(
-        self,
-        module: torch.nn.Module,
-        example_inputs: Sequence[torch.Tensor],
-        signature: Signature,
-        folder: Path,
-    ) -> ModelFile:
-        """Write the file; see :meth:`Backend.export`."""
-        program = exported_program(module, example_inputs)
+    def _write(self, job: Job) -> int | None:
+        program = exported_program(job.module, job.inputs)
         try:
-            with without_deprecations():
-                scripted = torch.jit.script(scriptable(program))
+            scripted = torch.jit.script(scriptable(program))
         except Exception as error:  # of many classes
             raise TraceError(
                 f"torch.jit.script can't express the pipeline: {first_lines(error)} "
                 "Take jit-trace, or one of the other methods."
             ) from error
-        return _saved(self, scripted, signature, folder)
+        _save(scripted, job.file)
+        return None
 
 
 def scriptable(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
@@ -104,12 +74,7 @@ def scriptable(program: torch.export.ExportedProgram) -> torch.fx.GraphModule:
     return torch.fx.GraphModule(module, module.graph)
 
 
-def _saved(
-    backend: Backend, script: torch.jit.ScriptModule, signature: Signature, folder: Path
-) -> ModelFile:
-    file = folder / f"{signature.graph}.pt"
-    with without_deprecations():
-        script.save(str(file))
+def _save(script: torch.jit.ScriptModule, file: Path) -> None:
+    """Write a script; nothing in the file says whether the number of rows is open."""
+    script.save(str(file))
     forget_source_of_script(file)
-    # Nothing in the file says whether the number of rows is open.
-    return model_file(backend, signature, folder, file, batch=None)

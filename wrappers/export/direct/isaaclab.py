@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from holdstep.wrappers.export.actuators import scene_actuators
-from holdstep.wrappers.export.direct.workflow import DirectEnv
-from holdstep.wrappers.export.terms_isaaclab import isaaclab_managers
+from holdstep.wrappers.export.direct.workflow import DirectWorkflow
+from holdstep.wrappers.export.isaaclab_workflow import isaaclab_workflow
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
@@ -18,7 +18,7 @@ _USERS_OWN = ("isaaclab.utils", "isaaclab.controllers", "isaaclab_tasks")
 """Modules of Isaac Lab whose objects a task makes for itself, to keep things in."""
 
 
-class DirectIsaacLabEnv(DirectEnv):
+class DirectIsaacLabWorkflow(DirectWorkflow):
     """A ``DirectRLEnv``: what its assets and sensors are asked for is seen without markers.
 
     Targets are seen where they are handed to an asset. Markers are for what the task keeps in
@@ -30,8 +30,8 @@ class DirectIsaacLabEnv(DirectEnv):
 
     def __init__(self, adapter: TorchVectorEnv) -> None:
         super().__init__(adapter)
-        self._scene = isaaclab_managers(self.env)
-        self.simulator = self._scene.simulator  # type: ignore[misc]  # one class for all versions
+        self._scene = isaaclab_workflow(self.env)
+        self.simulator = self._scene.simulator
         self.lookup = self._scene.lookup
 
     def owners(self) -> Iterator[Owner]:

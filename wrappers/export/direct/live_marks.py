@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from holdstep.envs.contract import Obs
     from holdstep.wrappers.export.direct.answers import MarkedAnswers
-    from holdstep.wrappers.export.direct.workflow import DirectEnv
+    from holdstep.wrappers.export.direct.workflow import DirectWorkflow
     from holdstep.wrappers.export.policies import PolicyNetwork
     from holdstep.wrappers.export.proxies.owners import Route
     from holdstep.wrappers.export.proxies.writes import Write
@@ -147,7 +147,7 @@ class LiveMarks:
         env: whose code it is.
     """
 
-    def __init__(self, env: DirectEnv) -> None:
+    def __init__(self, env: DirectWorkflow) -> None:
         self._env = env
         self._made: dict[str, torch.Tensor] | None = None
         self._places: dict[str, str] = {}

@@ -16,7 +16,7 @@ from holdstep.wrappers.export.proxies.owners import Owner, Route
 from holdstep.wrappers.export.semantics.entry import Semantics, const
 
 if TYPE_CHECKING:
-    from holdstep.wrappers.export.direct.workflow import DirectEnv
+    from holdstep.wrappers.export.direct.workflow import DirectWorkflow
     from holdstep.wrappers.export.semantics.entry import QuantityRole
 
 
@@ -46,7 +46,7 @@ class Marks:
         env: whose they are.
     """
 
-    def __init__(self, env: DirectEnv) -> None:
+    def __init__(self, env: DirectWorkflow) -> None:
         self.routes: dict[str, MarkedRoute] = {}
         self.resets: dict[str, tuple[float, ...] | None] = {}
         self._env = env

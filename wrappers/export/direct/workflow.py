@@ -14,12 +14,12 @@ from holdstep.wrappers.export.direct.answers import MarkedAnswers
 from holdstep.wrappers.export.direct.checks import unmarked_error
 from holdstep.wrappers.export.direct.live_marks import LiveMarks, ProbeListener, ProbeRun
 from holdstep.wrappers.export.direct.marks import Marks
-from holdstep.wrappers.export.managers import ManagerBasedEnv
 from holdstep.wrappers.export.markers import listening
 from holdstep.wrappers.export.observations import GroupPlan, TermPlan
 from holdstep.wrappers.export.proxies.isolation import Holder
 from holdstep.wrappers.export.semantics.lookup import SemanticsLookup
 from holdstep.wrappers.export.simulators import DIRECT_METHODS as METHODS
+from holdstep.wrappers.export.workflow import Workflow
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import TorchVectorEnv
@@ -36,8 +36,8 @@ ENV = "env"
 _NOISE = ("observation_noise_model", "action_noise_model")
 
 
-class DirectEnv(ManagerBasedEnv):
-    """The same interface as managers, for an env that has none.
+class DirectWorkflow(Workflow):
+    """An env that observes and acts in methods of its own.
 
     Each observation of ``_get_observations()`` is a group with one term; ``_pre_physics_step()``
     and ``_apply_action()`` take the place of the action terms. They run on copies of everything
@@ -54,9 +54,9 @@ class DirectEnv(ManagerBasedEnv):
 
     def __init__(self, adapter: TorchVectorEnv) -> None:
         self.adapter = adapter
-        self.env: Any = adapter.backend_env
+        self.env = adapter.backend_env
         module = type(self.env).__module__
-        self.simulator = module.partition(".")[0]  # type: ignore[misc]  # a class for all envs
+        self.simulator = module.partition(".")[0]
         self.lookup = SemanticsLookup(())
         self.marks = Marks(self)
         self.live = LiveMarks(self)
@@ -226,7 +226,7 @@ def _same_random_numbers(device: torch.device) -> contextlib.AbstractContextMana
 class _Observation:
     """Computes one observation; named after the method that does."""
 
-    def __init__(self, env: DirectEnv, key: str) -> None:
+    def __init__(self, env: DirectWorkflow, key: str) -> None:
         self._env = env
         self._key = key
         cls = type(env.env)
@@ -237,14 +237,14 @@ class _Observation:
         return self._env.observation(self._key)
 
 
-def direct_env(adapter: TorchVectorEnv) -> DirectEnv:
-    """The direct env behind an adapter.
+def direct_workflow(adapter: TorchVectorEnv) -> DirectWorkflow:
+    """The direct workflow behind an adapter.
 
     Args:
         adapter: of an env with ``_get_observations()`` and the other methods.
     """
     if getattr(adapter, "simulator", "") == "Isaac Lab":
-        from holdstep.wrappers.export.direct.isaaclab import DirectIsaacLabEnv
+        from holdstep.wrappers.export.direct.isaaclab import DirectIsaacLabWorkflow
 
-        return DirectIsaacLabEnv(adapter)
-    return DirectEnv(adapter)
+        return DirectIsaacLabWorkflow(adapter)
+    return DirectWorkflow(adapter)

@@ -79,6 +79,14 @@ class Route:
     is_constant: bool
     wrap: Callable[[torch.Tensor], Any]
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether one reader sees what another one changed in place: readings of sensors.
+
+        Simulators hand out their own memory of those, once for all readers.
+        """
+        return self.owner.role == "sensor"
+
     def live(self) -> torch.Tensor:
         """The env's value now, ``[N, ...]``; may be the simulator's own memory."""
         tensor, _ = unwrapped(getattr(self.owner.get(), self.attribute))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,7 @@ from holdstep.wrappers.export.proxies.owners import Owner, Route, unwrapped
 from holdstep.wrappers.export.proxies.writes import Write, catching, is_write
 
 if TYPE_CHECKING:
+    from holdstep.wrappers.export.semantics.entry import Semantics
     from holdstep.wrappers.export.semantics.lookup import SemanticsLookup
 
 _ROW_COUNTS = {"num_envs", "num_instances"}
@@ -119,10 +121,13 @@ class Reads:
             if is_write(name, semantics):
                 return catching(owner, name, value, semantics, answers.catch, lambda: answers.term)
         if type(value) is dict and any(self._is_per_row(entry) for entry in value.values()):
-            return _Items(self, self._items_owner(owner, name), value)
+            find = partial(self._item_semantics, real_class(obj), name)
+            return _Items(self, self._items_owner(owner, name), find, value)
         return value
 
-    def read_item(self, owner: Owner, name: str, value: Any) -> Any:
+    def read_item(
+        self, owner: Owner, name: str, value: Any, find: Callable[[str], Semantics | None]
+    ) -> Any:
         """What an entry of a dictionary is in this run; the same as an attribute."""
         if not self._is_per_row(value):
             return value
@@ -131,10 +136,8 @@ class Reads:
         key = (owner.key, name)
         if key not in self.routes:
             self._check_open(owner, name)
-            semantics = self._lookup.find(_Items, name)
             _, wrap = unwrapped(value)
-            connection = owner.connection(name)
-            self.routes[key] = Route(connection, owner, name, semantics, False, wrap)
+            self.routes[key] = Route(owner.connection(name), owner, name, find(name), False, wrap)
         route = self.routes[key]
         assert route is not None
         with self.live():
@@ -189,6 +192,10 @@ class Reads:
             get=lambda: SimpleNamespace(**getattr(owner.get(), name)),
         )
 
+    def _item_semantics(self, cls: type, attribute: str, name: str) -> Semantics | None:
+        """What tables say of an entry: ``"output.rgb"`` for ``_output["rgb"]``."""
+        return self._lookup.find(cls, f"{attribute.lstrip('_')}.{name}")
+
     def _live_value(self, obj: Any, name: str) -> Any:
         with self.live():
             return getattr(obj, name)
@@ -228,13 +235,20 @@ class Reads:
 class _Items(Mapping[str, Any]):
     """A dictionary of an env's object, whose tensors are answered by the run."""
 
-    def __init__(self, reads: Reads, owner: Owner, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        reads: Reads,
+        owner: Owner,
+        find: Callable[[str], Semantics | None],
+        values: Mapping[str, Any],
+    ) -> None:
         self._reads = reads
         self._owner = owner
+        self._find = find
         self._values = values
 
     def __getitem__(self, key: str) -> Any:
-        return self._reads.read_item(self._owner, key, self._values[key])
+        return self._reads.read_item(self._owner, key, self._values[key], self._find)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

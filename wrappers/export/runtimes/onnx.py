@@ -78,7 +78,7 @@ class OnnxRuntime:
         """Run the model once."""
         for array, value in zip(self._arrays, inputs, strict=True):
             # NumPy copies small arrays several times faster than torch does.
-            np.copyto(array, value if isinstance(value, np.ndarray) else _as_array(value))
+            np.copyto(array, value if isinstance(value, np.ndarray) else value.numpy(force=True))
         self._session.run_with_iobinding(self._bindings[self._turn])
         self._turn = 1 - self._turn
         return [output.clone() for output in self._outputs]
@@ -128,10 +128,6 @@ def _problems(
             yield f"{what} {tensor.name!r} has shape {tensor.shape}, not {shape}."
     if all_needed:
         yield from (f"it has no {what} {name!r}." for name in by_name)
-
-
-def _as_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    return tensor.detach().cpu().numpy()
 
 
 def _address(buffer: torch.Tensor) -> tuple[type[np.generic], tuple[int, ...], int]:

@@ -15,6 +15,8 @@ from holdstep.wrappers.export.semantics.entry import (
     state,
     write,
 )
+from holdstep.wrappers.export.semantics.isaaclab_actions import REFUSED_ACTIONS
+from holdstep.wrappers.export.semantics.isaaclab_cameras import camera_entries
 
 if TYPE_CHECKING:
     from holdstep.wrappers.export.tensors import QuaternionOrder
@@ -26,36 +28,11 @@ def rigid_body_entries(order: QuaternionOrder) -> dict[str, Semantics]:
     Args:
         order: of quaternions.
     """
-    quat = WXYZ if order == "wxyz" else XYZW
-    pose = (*XYZ, *(f"q{axis}" for axis in quat))
-    entries: dict[str, Semantics] = {}
-    for point in ("link", "com", ""):
-        infix = f"{point}_" if point else ""
-        for prefix, noun, elements in (("root", "root", None), ("body", "body", "bodies")):
-            start = f"{prefix}_{infix}"
-            entries |= {
-                f"{start}pose_w": state(
-                    f"{noun}_pose",
-                    "m",
-                    frame="world",
-                    quaternion_order=order,
-                    elements=elements or pose,  # type: ignore[arg-type]  # one of the kinds
-                ),
-                f"{start}pos_w": _vector(f"{noun}_position", "m", "world", elements),
-                f"{start}quat_w": state(
-                    f"{noun}_orientation",
-                    "1",
-                    frame="world",
-                    quaternion_order=order,
-                    elements=elements or quat,  # type: ignore[arg-type]  # one of the kinds
-                ),
-                f"{start}lin_vel_w": _vector(f"{noun}_linear_velocity", "m/s", "world", elements),
-                f"{start}ang_vel_w": _vector(
-                    f"{noun}_angular_velocity", "rad/s", "world", elements
-                ),
-                f"{start}lin_vel_b": _vector(f"{noun}_linear_velocity", "m/s", "body", elements),
-                f"{start}ang_vel_b": _vector(f"{noun}_angular_velocity", "rad/s", "body", elements),
-            }
+    entries = _motion("root", "root", order, None) | _motion("body", "body", order, "bodies")
+    for point in ("link_", "com_", ""):
+        for name, unit in (("lin", "m/s"), ("ang", "rad/s")):
+            kind = f"root_{_NOUNS[name]}_velocity"
+            entries[f"root_{point}{name}_vel_b"] = _vector(kind, unit, "body", None)
     return entries | {
         "projected_gravity_b": _vector("projected_gravity", "1", "body", None),
         "heading_w": state("heading", "rad", frame="world"),
@@ -67,9 +44,42 @@ def rigid_body_entries(order: QuaternionOrder) -> dict[str, Semantics]:
     }
 
 
+def _motion(
+    prefix: str, noun: str, order: QuaternionOrder, elements: str | None
+) -> dict[str, Semantics]:
+    """Poses and velocities in the world, of link frames and of centres of mass."""
+    quat = WXYZ if order == "wxyz" else XYZW
+    pose = (*XYZ, *(f"q{axis}" for axis in quat))
+    entries: dict[str, Semantics] = {}
+    for point in ("link_", "com_", ""):
+        start = f"{prefix}_{point}"
+        entries |= {
+            f"{start}pose_w": state(
+                f"{noun}_pose",
+                "m",
+                frame="world",
+                quaternion_order=order,
+                elements=elements or pose,  # type: ignore[arg-type]  # one of the kinds
+            ),
+            f"{start}pos_w": _vector(f"{noun}_position", "m", "world", elements),
+            f"{start}quat_w": state(
+                f"{noun}_orientation",
+                "1",
+                frame="world",
+                quaternion_order=order,
+                elements=elements or quat,  # type: ignore[arg-type]  # one of the kinds
+            ),
+            f"{start}lin_vel_w": _vector(f"{noun}_linear_velocity", "m/s", "world", elements),
+            f"{start}ang_vel_w": _vector(f"{noun}_angular_velocity", "rad/s", "world", elements),
+        }
+    return entries
+
+
 def _vector(kind: str, unit: str, frame: str, elements: str | None) -> Semantics:
     return state(kind, unit, frame=frame, elements=elements or XYZ)  # type: ignore[arg-type]
 
+
+_NOUNS = {"lin": "linear", "ang": "angular"}
 
 JOINT_ENTRIES: Final = {
     "joint_pos": state("joint_position", "joint", elements="joints"),
@@ -146,15 +156,14 @@ def sensor_entries(package: str, order: QuaternionOrder) -> dict[str, dict[str, 
         f"{package}.ray_caster.ray_caster_data.RayCasterData": pose
         | {"ray_hits_w": state("ray_hit_position", "m", frame="world")},
         f"{package}.frame_transformer.frame_transformer_data.FrameTransformerData": {
-            f"{which}_{kind}_{frame}": state(
+            f"{what}_{kind}_{frame}": state(
                 f"frame_{noun}",
                 unit,
                 frame="world" if frame == "w" else "source",
                 quaternion_order=order if noun == "orientation" else None,
             )
-            for which in ("source", "target")
+            for what, frame in (("source", "w"), ("target", "w"), ("target", "source"))
             for kind, noun, unit in (("pos", "position", "m"), ("quat", "orientation", "1"))
-            for frame in ("w", "source")
         },
     }
 
@@ -175,7 +184,7 @@ def env_entries() -> dict[str, dict[str, Semantics]]:
     velocity = command("base_velocity", "m/s, rad/s", frame="body", elements=("vx", "vy", "wz"))
     commands = "isaaclab.envs.mdp.commands"
     return {
-        "isaaclab.envs.manager_based_env.ManagerBasedEnv": {
+        "isaaclab.envs.manager_based_rl_env.ManagerBasedRLEnv": {
             "episode_length_buf": state("episode_step", "1"),
         },
         "isaaclab.scene.interactive_scene.InteractiveScene": {
@@ -193,12 +202,52 @@ def env_entries() -> dict[str, dict[str, Semantics]]:
 
 
 _ASSETS = "isaaclab.assets"
+_STATE = ("vx", "vy", "vz", "wx", "wy", "wz")
+
+
+def _root_states() -> dict[str, Semantics]:
+    """Root poses with velocities, in one tensor."""
+    elements = (*XYZ, *(f"q{axis}" for axis in WXYZ), *_STATE)
+    return {
+        f"root_{point}state_w": state(
+            "root_state", frame="world", quaternion_order="wxyz", elements=elements
+        )
+        for point in ("", "link_", "com_")
+    }
+
+
+def _of_generation_2(entries: dict[str, Semantics]) -> dict[str, Semantics]:
+    """Without what only Isaac Lab 3.0 has."""
+    return {name: entries[name] for name in entries if name not in _ONLY_IN_3}
+
+
+_ONLY_IN_3 = {"default_root_pose", "default_root_vel"}
+_SENSORS_ONLY_IN_3 = ("PvaData", "JointWrenchSensorData")
+
 TABLE: Final[Table] = {
     f"{_ASSETS}.articulation.articulation_data.ArticulationData": (
-        rigid_body_entries("wxyz") | JOINT_ENTRIES
+        _of_generation_2(rigid_body_entries("wxyz"))
+        | _root_states()
+        | JOINT_ENTRIES
+        | {
+            "body_incoming_joint_wrench_b": state(
+                "joint_wrench", "N, N m", frame="body", elements="bodies"
+            ),
+        }
     ),
-    f"{_ASSETS}.rigid_object.rigid_object_data.RigidObjectData": rigid_body_entries("wxyz"),
+    f"{_ASSETS}.rigid_object.rigid_object_data.RigidObjectData": (
+        _of_generation_2(rigid_body_entries("wxyz")) | _root_states()
+    ),
+    f"{_ASSETS}.rigid_object_collection.rigid_object_collection_data.RigidObjectCollectionData": (
+        _motion("object", "object", "wxyz", None)
+    ),
     f"{_ASSETS}.articulation.articulation.Articulation": target_entries(),
-    **sensor_entries("isaaclab.sensors", "wxyz"),
+    **{
+        path: entries
+        for path, entries in sensor_entries("isaaclab.sensors", "wxyz").items()
+        if not path.endswith(_SENSORS_ONLY_IN_3)
+    },
+    "isaaclab.sensors.camera.camera_data.CameraData": camera_entries("wxyz"),
     **env_entries(),
+    **REFUSED_ACTIONS,
 }

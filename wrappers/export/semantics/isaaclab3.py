@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from holdstep.wrappers.export.semantics.entry import state
 from holdstep.wrappers.export.semantics.isaaclab import (
     JOINT_ENTRIES,
     env_entries,
@@ -15,6 +16,8 @@ from holdstep.wrappers.export.semantics.isaaclab import (
     sensor_entries,
     target_entries,
 )
+from holdstep.wrappers.export.semantics.isaaclab_actions import REFUSED_ACTIONS
+from holdstep.wrappers.export.semantics.isaaclab_cameras import camera_entries
 
 if TYPE_CHECKING:
     from holdstep.wrappers.export.semantics.entry import Semantics, Table
@@ -44,5 +47,10 @@ TABLE: Final[Table] = {
         target_entries() | target_entries("_index") | target_entries("_mask")
     ),
     **_under_bases(sensor_entries(_SENSORS, "xyzw")),
+    f"{_SENSORS}.camera.camera_data.CameraData": camera_entries("xyzw"),
+    "isaaclab_tasks.manager_based.manipulation.deploy.mdp.events.randomize_gear_type": {
+        "_current_gear_type_indices": state("gear_type", "1"),
+    },
     **env_entries(),
+    **REFUSED_ACTIONS,
 }

@@ -11,12 +11,12 @@ from holdstep.errors import ContractError, WiringError
 from holdstep.wrappers.export.connections import INPUT_ROLES, Connection
 from holdstep.wrappers.export.live_inputs import LiveInputs
 from holdstep.wrappers.export.semantics.lookup import element_names
-from holdstep.wrappers.export.simulators import managers_of
+from holdstep.wrappers.export.simulators import workflow_of
 
 if TYPE_CHECKING:
     from holdstep.wrappers.export.contract import Contract, TensorSpec
-    from holdstep.wrappers.export.managers import ManagerBasedEnv
     from holdstep.wrappers.export.pipeline import Pipeline
+    from holdstep.wrappers.export.workflow import Workflow
 
 
 def check_wiring(pipeline: Pipeline, contract: Contract) -> None:
@@ -40,10 +40,10 @@ def check_wiring(pipeline: Pipeline, contract: Contract) -> None:
             if Connection.parse(spec.connection).role in INPUT_ROLES
         ]
         inputs.append((tuple(own), pipeline.read_inputs(pipeline.plan.apply_inputs)))
-    managers = managers_of(pipeline.env)
+    workflow = workflow_of(pipeline.env)
     problems = [
         *(problem for specs, values in inputs for problem in _inputs(pipeline, specs, values)),
-        *(problem for spec in contract.writes for problem in _target(managers, spec)),
+        *(problem for spec in contract.writes for problem in _target(workflow, spec)),
     ]
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
@@ -63,20 +63,20 @@ def _inputs(
             yield f"{spec.connection}: has other values than what the model was traced with."
 
 
-def _target(managers: ManagerBasedEnv, spec: TensorSpec) -> Iterator[str]:
+def _target(workflow: Workflow, spec: TensorSpec) -> Iterator[str]:
     connection = Connection.parse(spec.connection)
     entities = [
         owner
-        for owner in managers.owners()
+        for owner in workflow.owners()
         if owner.takes_writes and owner.prefix == f"state:{connection.target}"
     ]
-    is_marked = not managers.action_terms
+    is_marked = not workflow.action_terms
     if not entities and is_marked:
         return
     for owner in entities:
         entity, method = owner.get(), connection.attribute or ""
         if callable(getattr(entity, method, None)):
-            semantics = managers.lookup.find(type(entity), method)
+            semantics = workflow.lookup.find(type(entity), method)
             known = element_names(semantics, *owner.named_by, entity)
             missing = set(spec.element_names or ()) - set(known or spec.element_names or ())
             if missing:

@@ -20,6 +20,7 @@ from holdstep.wrappers.record.formats.hdf5 import (
     read_env_args,
     read_total,
 )
+from holdstep.wrappers.record.ranks import list_problem
 from holdstep.wrappers.record.tools.episode_rules import (
     ArrayType,
     differences,
@@ -85,6 +86,8 @@ def validate(
     path = Path(path)
     files = find_files(path)
     problems = [Problem(str(path), what) for what in files.problems()]
+    if (stale := list_problem(path)) is not None:
+        problems.append(Problem(str(path / "manifest.json"), stale))
     checker = _Checker(files, on_episode)
     for file in files.files:
         if file.exists():

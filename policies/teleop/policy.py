@@ -1,0 +1,189 @@
+"""People as a plain policy: actions from observations, in step with the env."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from holdstep.errors import ConfigError, PolicyError
+from holdstep.wrappers.pipeline.computing import CheckedActions
+from holdstep.wrappers.pipeline.events import NO_EVENTS, ExecutionState, SourceEvents
+from holdstep.wrappers.pipeline.groups import RowsOfSource, Sources, grouped
+from holdstep.wrappers.pipeline.source import SourceRequest, SourceResult
+
+if TYPE_CHECKING:
+    from holdstep.envs.contract import Obs, TorchVectorEnv
+    from holdstep.envs.env_ids import EnvIds
+    from holdstep.wrappers.pipeline.options import ExternalInputs
+
+
+class TeleopPolicy:
+    """Asks action sources in every step, as ``holdstep record`` and ``evaluate`` ask a policy.
+
+    The simulation waits for the sources, and while an operator pauses, it stands still.
+    ``PipelinedActions`` is the other way to run them: beside the simulation, with single rows that
+    stand still, and resets by the operator; a plain policy can't reset its env, so what operators
+    order is kept for whoever steps (:meth:`take_events`).
+
+    Where tracking is lost, rows repeat their last action. Sources are started at once, and stopped
+    by :meth:`close` or at the end of a ``with`` block.
+
+    Args:
+        env: the env that is stepped.
+        sources: one source for all rows, a list of one for each, or ``SourceGroup`` s.
+        groups: the rows of the sources, where they are no ``SourceGroup`` s.
+        external_inputs: what sources need besides: a mapping, or a callable that returns one for
+            the rows of a source, given as ids.
+        idle_action: applied where tracking is lost before there was any action, ``[A]``; zeros by
+            default.
+        poll_interval_s: how often a paused source is asked whether it goes on [s].
+        sleep: waits so long, for tests.
+
+    Raises:
+        ConfigError: sources, rows, or a width of actions that can't be meant.
+        BackendUnavailableError: a device or runtime is not there.
+    """
+
+    def __init__(
+        self,
+        env: TorchVectorEnv,
+        sources: Sources,
+        *,
+        groups: Sequence[EnvIds] | Mapping[Any, EnvIds] | None = None,
+        external_inputs: ExternalInputs | None = None,
+        idle_action: torch.Tensor | Sequence[float] | None = None,
+        poll_interval_s: float = 0.02,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._groups = grouped(sources, groups, num_envs=env.num_envs, in_process=False)
+        for group in self._groups:
+            _check_width(group, env)
+        self._checks = [
+            CheckedActions(env.single_action_space, num_rows=len(group.env_ids), device=env.device)
+            for group in self._groups
+        ]
+        self._external_inputs = external_inputs
+        self._poll_interval_s = poll_interval_s
+        self._sleep = sleep
+        self._step_s = 1.0 if env.step_dt is None else env.step_dt
+        self._num_steps = 0
+        self._events = NO_EVENTS
+        self._host_events = [NO_EVENTS] * len(self._groups)
+        self._frame_ids = [0] * len(self._groups)
+        with torch.inference_mode(False):
+            self._last = torch.zeros(
+                (env.num_envs, *(env.single_action_space.shape or ())), device=env.device
+            )
+            if idle_action is not None:
+                self._last[:] = torch.as_tensor(idle_action, device=env.device)
+        self._started: list[RowsOfSource] = []
+        self._start()
+
+    def __enter__(self) -> TeleopPolicy:
+        """The policy itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the sources."""
+        self.close()
+
+    def __call__(self, obs: Obs) -> torch.Tensor:
+        """Actions, float32 ``[N, A]``.
+
+        Raises:
+            PolicyError: a replay has ended.
+            InvalidActionError: a source gave actions that the env can't take.
+            Exception: whatever a source raises.
+        """
+        for number in range(len(self._groups)):
+            self._ask(number, obs)
+        self._num_steps += 1
+        return self._last.clone()
+
+    def reset(self, done_mask: torch.Tensor | None = None) -> None:
+        """Episodes of rows have ended (bool ``[N]``; None for all, before the first)."""
+        done = None if done_mask is None else set(done_mask.nonzero().flatten().tolist())
+        for number, group in enumerate(self._groups):
+            rows = group.env_ids if done is None else tuple(done.intersection(group.env_ids))
+            if rows:
+                event = SourceEvents(reset=True, reset_env_ids=tuple(sorted(rows)))
+                self._host_events[number] = self._host_events[number].merged_with(event)
+
+    def take_events(self) -> SourceEvents:
+        """What operators ordered since the last call: resets of rows, marks, changes of state."""
+        events, self._events = self._events, NO_EVENTS
+        return events
+
+    def close(self) -> None:
+        """Stop all sources, also where one of them fails to; may be called twice."""
+        started, self._started = self._started, []
+        with contextlib.ExitStack() as stack:
+            for group in started:
+                stack.callback(group.source.stop)
+
+    def _start(self) -> None:
+        try:
+            for group in self._groups:
+                self._started.append(group)
+                group.source.start(group.env_ids)
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(self, number: int, obs: Obs) -> None:
+        group = self._groups[number]
+        while True:
+            result = self._compute(number, obs)
+            if result.actions is not None:
+                rows = list(group.env_ids)
+                self._last[rows] = self._checks[number](result.actions, copies=False)
+                return
+            if result.end_of_replay:
+                raise PolicyError(
+                    f"The replay of {group.name} has ended, after {self._num_steps} steps of the "
+                    "env. Step it no further, or drive with PipelinedActions, whose info says when "
+                    "a replay ends."
+                )
+            if result.state is ExecutionState.RUNNING:
+                return
+            self._sleep(self._poll_interval_s)
+
+    def _compute(self, number: int, obs: Obs) -> SourceResult:
+        group = self._groups[number]
+        rows = list(group.env_ids)
+        given = self._external_inputs
+        host_events, self._host_events[number] = self._host_events[number], NO_EVENTS
+        request = SourceRequest(
+            frame_id=self._frame_ids[number],
+            env_ids=group.env_ids,
+            obs={key: value[rows] for key, value in obs.items()} if group.source.uses_obs else None,
+            external_inputs=(given(group.env_ids) if callable(given) else given) or {},
+            host_events=host_events,
+            sim_time_s=self._num_steps * self._step_s,
+            real_time_s=time.monotonic(),
+        )
+        self._frame_ids[number] += 1
+        result = group.source.compute(request)
+        self._events = self._events.merged_with(result.events.without_echo(host_events))
+        return result
+
+
+def _check_width(group: RowsOfSource, env: TorchVectorEnv) -> None:
+    """Before anything is opened, where a source knows how wide its actions are."""
+    width = getattr(group.source, "action_dim", None)
+    shape = tuple(env.single_action_space.shape or ())
+    if width is not None and shape != (width,):
+        raise ConfigError(
+            f"Actions of {group.name} have {width} entries, those of the env the shape {shape}. "
+            "Change the mapping or the pipeline, or name another output."
+        )

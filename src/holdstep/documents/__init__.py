@@ -1,0 +1,1 @@
+"""Files that people write, in YAML: read safely, with every problem and where it is."""

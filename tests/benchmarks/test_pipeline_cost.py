@@ -1,0 +1,40 @@
+"""The bound that driving an env by a source must keep, checked wherever the tests run."""
+
+import time
+
+import pytest
+import torch
+
+from tests.benchmarks import pipeline_step
+
+pytestmark = pytest.mark.timing
+
+LIMIT_US = 200.0
+
+
+def computed_us(what):
+    arguments = pipeline_step.Arguments(steps=60, period_ms=4.0)
+    torch.set_num_threads(1)
+    options = pipeline_step.kinds(arguments, 64)[what]
+    # Of the thread that steps, since others may be computing beside it here.
+    return pipeline_step.measure(what, options, 64, arguments)["computed_us"]
+
+
+@pytest.mark.parametrize("what", ["a thread", "a thread, may suspend"])
+def test_a_source_adds_less_than_a_fifth_of_a_millisecond_to_a_step(what):
+    assert computed_us(what) < LIMIT_US
+
+
+def test_a_slow_step_would_be_seen(monkeypatch):
+    from holdstep.wrappers.pipeline.step_info import StepInfo
+
+    tensors = StepInfo.tensors
+
+    def slow(self, *arguments, **options):
+        until = time.thread_time() + 3e-4
+        while time.thread_time() < until:
+            pass
+        return tensors(self, *arguments, **options)
+
+    monkeypatch.setattr(StepInfo, "tensors", slow)
+    assert computed_us("a thread") > LIMIT_US

@@ -1,0 +1,262 @@
+"""The host's side of one source: what it was asked, what came back, and how old that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from holdstep.errors import SourceError
+from holdstep.wrappers.pipeline.events import NO_EVENTS, ExecutionState, SourceEvents
+from holdstep.wrappers.pipeline.frame import Failure, Frame, Submission
+from holdstep.wrappers.pipeline.source import SourceRequest
+from holdstep.wrappers.pipeline.worker_stream import nothing
+from holdstep.wrappers.waits import shortened
+
+if TYPE_CHECKING:
+    import torch
+
+    from holdstep.wrappers.pipeline.groups import RowsOfSource
+    from holdstep.wrappers.pipeline.options import PipelineOptions
+    from holdstep.wrappers.pipeline.worker import Worker
+
+
+class SourcePipeline:
+    """Numbers the frames of a source and keeps the books of them; used from one thread.
+
+    What is noted for the step under way lasts until :meth:`end_step`, also if that step raises and
+    another one takes its place.
+
+    Args:
+        group: the source and its rows.
+        worker: where it computes.
+        options: of the wrapper.
+
+    Attributes:
+        key: under which the user knows it.
+        env_ids: its rows.
+        rows: the same, int64 ``[k]``.
+        rows_index: the same as an index of all rows' arrays, the quickest that there is.
+        worker: where it computes.
+        frame: the newest frame; None before the first.
+        playable: the newest frame whose actions may be applied, though perhaps no longer.
+        first_frame_ids: the first frame of each row's episode, int64 ``[k]``; earlier ones are of
+            another one.
+        submitted_id: of the last request; -1 before the first.
+        num_row_steps: steps that the rows have made.
+        failure: why the source does not run; None while it does.
+        num_restarts: how often it was started anew because it had failed.
+        num_dropped: requests that were replaced in this step.
+        host_events: that the source was told of, as learned in this step.
+        operator_events: that were applied in this step.
+        exception: what it raised, as noticed in this step.
+    """
+
+    def __init__(self, group: RowsOfSource, worker: Worker, options: PipelineOptions) -> None:
+        self.key = group.key
+        self.name = group.name
+        self.env_ids = group.env_ids
+        self.rows = np.array(group.env_ids, dtype=np.int64)
+        self.rows_index = _index(self.rows)
+        self.source = group.source
+        self.worker = worker
+        self.frame: Frame | None = None
+        self.playable: Frame | None = None
+        self.first_frame_ids = np.zeros(len(group.env_ids), dtype=np.int64)
+        self.submitted_id = -1
+        self.num_row_steps = 0
+        self.failure: Failure | None = None
+        self.num_restarts = 0
+        self.num_dropped = 0
+        self.host_events = NO_EVENTS
+        self.operator_events = NO_EVENTS
+        self.exception: BaseException | None = None
+        self._options = options
+        self._positions = {row: index for index, row in enumerate(group.env_ids)}
+        self._untold = NO_EVENTS  # of the host, for the next request
+        self._unapplied = NO_EVENTS  # of the operator
+        self._last_begun = 0  # the newest of first_frame_ids
+        self._applied_id = -1
+        self._submitted = False  # in this step
+
+    @property
+    def uses_obs(self) -> bool:
+        """Whether requests carry observations."""
+        return bool(getattr(self.source, "uses_obs", False))
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether each step waits for its own frame."""
+        return bool(getattr(self.source, "lossless", False))
+
+    @property
+    def age_frames(self) -> int:
+        """Steps that the rows have made since the newest frame was asked for; 0 without one."""
+        if self.frame is None:
+            return 0
+        return self.num_row_steps - self.frame.num_row_steps
+
+    @property
+    def all_begun(self) -> bool:
+        """Whether the newest frame belongs to the current episodes of all rows."""
+        return self.frame is not None and self.frame.frame_id >= self._last_begun
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there will be no further frames, unless the host starts over."""
+        return self.frame is not None and self.frame.result.end_of_replay
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the newest frame says that nothing is to be applied."""
+        frame = self.frame
+        if frame is None:
+            return False
+        return (
+            frame.actions is None
+            or frame.result.state != ExecutionState.RUNNING
+            or (frame.result.end_of_replay and frame.frame_id == self._applied_id)
+        )
+
+    @property
+    def ran_synchronously(self) -> bool:
+        """Whether the newest frame was asked for in this very step."""
+        return (
+            self._submitted
+            and self.frame is not None
+            and (self.frame.frame_id == self.submitted_id)
+        )
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a request of the next step would be worked on."""
+        return self.failure is None and (not self.has_ended or bool(self._untold))
+
+    def tell(self, events: SourceEvents) -> None:
+        """Have the next request carry these events of the host."""
+        self._untold = self._untold.merged_with(events)
+
+    def begin_episodes(self, env_ids: set[int]) -> None:
+        """The host has reset rows; frames that were asked for before are of their last episodes."""
+        mine = sorted(env_ids & self._positions.keys())
+        if not mine or self.submitted_id < 0:  # before the first request, nothing has begun
+            return
+        self._last_begun = self.submitted_id + 1
+        self.first_frame_ids[[self._positions[row] for row in mine]] = self._last_begun
+        ids = () if len(mine) == len(self.env_ids) else tuple(mine)
+        self.tell(SourceEvents(reset=True, reset_env_ids=ids))
+
+    def submit(
+        self,
+        *,
+        obs: dict[str, torch.Tensor] | None,
+        external_inputs: Mapping[str, Any],
+        sim_time_s: float,
+        now_s: float,
+    ) -> None:
+        """Ask for the next frame."""
+        events, self._untold = self._untold, NO_EVENTS
+        self.submitted_id += 1
+        self._submitted = True
+        request = SourceRequest(
+            frame_id=self.submitted_id,
+            env_ids=self.env_ids,
+            obs=obs,
+            external_inputs=external_inputs,
+            host_events=events,
+            sim_time_s=sim_time_s,
+            real_time_s=now_s,
+        )
+        stream = self.worker.computing.stream
+        submission = Submission(
+            request=request,
+            submitted_s=now_s,
+            num_row_steps=self.num_row_steps,
+            take_over=nothing if stream is None else stream.hand_over(),
+        )
+        self.num_dropped += self.worker.submit(submission)
+
+    def collect(self) -> None:
+        """Look at what the worker has done.
+
+        Raises:
+            SourceError: the source has failed, and is neither to be restarted nor to be left alone.
+        """
+        while True:
+            news = self.worker.collect()
+            if news.frame is not self.frame:
+                self._take(news.frame)
+            if news.host_events:
+                self.host_events = self.host_events.merged_with(news.host_events)
+            if news.operator_events:
+                self._unapplied = self._unapplied.merged_with(news.operator_events)
+            if news.failure is None:
+                return
+            if not self._handle(news.failure):
+                return
+
+    def take_operator_events(self) -> SourceEvents:
+        """The operator's events that were not applied yet; they count as applied from now on."""
+        events, self._unapplied = self._unapplied, NO_EVENTS
+        if events:
+            self.operator_events = self.operator_events.merged_with(events)
+        return events
+
+    def advance(self) -> None:
+        """Rows of this source have made a step."""
+        self.num_row_steps += 1
+        if self.frame is not None:
+            self._applied_id = self.frame.frame_id
+
+    def end_step(self) -> None:
+        """What was noted for this step has been told."""
+        self.num_dropped = 0
+        self._submitted = False
+        self.host_events = self.operator_events = NO_EVENTS
+        self.exception = None if self.failure is None else self.failure.error
+
+    def restart(self) -> None:
+        """Start the source anew, usually after a failure."""
+        self.failure = None
+        self.worker.restart()
+
+    def _take(self, frame: Frame | None) -> None:
+        self.frame = frame
+        if frame is None or frame.actions is None:
+            return
+        stream = self.worker.computing.stream
+        if stream is not None:
+            stream.taken(frame.actions)
+        if frame.result.state == ExecutionState.RUNNING:
+            self.playable = frame
+
+    def _handle(self, failure: Failure) -> bool:
+        """Do what is to be done about a failure; whether there may be something to collect then."""
+        options = self._options
+        self.failure, self.exception = failure, failure.error
+        if options.on_error == "suspend":
+            return False
+        if options.on_error == "restart" and self.num_restarts < options.max_restarts:
+            self.num_restarts += 1
+            self.restart()
+            return True
+        raise self._error(failure) from failure.error
+
+    def _error(self, failure: Failure) -> SourceError:
+        error, frame_id = failure.error, failure.frame_id
+        when = "before it gave a frame" if frame_id is None else f"in frame {frame_id}"
+        again = f" It had been restarted {self.num_restarts} times." if self.num_restarts else ""
+        return SourceError(
+            f"Source {self.name} of rows {shortened(self.env_ids)} failed {when} "
+            f"({type(error).__name__}: {error}).{again} No row was stepped. Start it anew with "
+            "restart_sources(), or close the env.",
+            source=self.name,
+            env_ids=self.env_ids,
+            frame_id=frame_id,
+        )
+
+
+def _index(rows: np.ndarray) -> slice | np.ndarray:
+    in_order = np.arange(rows[0], rows[0] + len(rows))
+    return slice(int(rows[0]), int(rows[0]) + len(rows)) if (rows == in_order).all() else rows

@@ -1,0 +1,206 @@
+"""From the sources' frames to what rows do in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from holdstep.errors import SuspensionTimeoutError
+from holdstep.policies.chunked.row_holder import RowHolder
+from holdstep.wrappers.base import find_wrapper
+from holdstep.wrappers.pipeline.frame_waits import FrameWaits
+from holdstep.wrappers.pipeline.operator_events import OperatorEvents
+from holdstep.wrappers.pipeline.pipelines import Pipelines, StepPlan
+from holdstep.wrappers.pipeline.step_counts import StepCounts
+from holdstep.wrappers.suspend import SuspendOnWait
+from holdstep.wrappers.waits import shortened
+
+if TYPE_CHECKING:
+    import threading
+
+    import torch
+
+    from holdstep.envs.contract import Obs, TorchVectorEnv
+    from holdstep.wrappers.pipeline.options import PipelineOptions
+    from holdstep.wrappers.pipeline.source_pipeline import SourcePipeline
+    from holdstep.wrappers.waits import WaitClock
+
+_STILL_S = 0.05
+"""How long a step in which all rows stand still waits for a frame that changes that."""
+_LOOK_AT_OTHERS_S = 0.01
+"""Between two looks at what rows wait for that somebody else suspended."""
+
+
+class StepDriver:
+    """One step after another: asks, waits, applies the operator's events, and holds rows.
+
+    Args:
+        sources: their pipelines.
+        env: the stack inside.
+        options: of the wrapper.
+        clock: time.
+        news: set by workers whenever there is something to look at.
+
+    Attributes:
+        counts: of all steps.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[SourcePipeline],
+        *,
+        env: TorchVectorEnv,
+        options: PipelineOptions,
+        clock: WaitClock,
+        news: threading.Event,
+    ) -> None:
+        self._sources = sources
+        self._env = env
+        self._is_sync = options.mode == "sync"
+        self._suspender = find_wrapper(env, SuspendOnWait)
+        self._holder = RowHolder(env)
+        self._waits = FrameWaits(sources, options, clock, news)
+        self._events = OperatorEvents(env, sources)
+        self._clock = clock
+        self.counts = StepCounts()
+        self._pipelines = Pipelines(
+            sources, env=env, options=options, clock=clock, can_hold=self._holder.can_hold
+        )
+
+    @property
+    def drives_all(self) -> bool:
+        """Whether every row has a source."""
+        return self._pipelines.drives_all
+
+    def start(self) -> None:
+        """Start the sources."""
+        for source in self._sources:
+            source.worker.start()
+
+    def reset(self, obs: Obs, env_ids: Sequence[int] | None) -> None:
+        """The host has reset rows; None for all."""
+        if env_ids is None:
+            self._holder.forget()
+            env_ids = range(self._env.num_envs)
+        self._pipelines.begin_episodes(set(env_ids))
+        self._pipelines.observe(obs)
+
+    def next_plan(self, unchanged_obs: Obs | None) -> StepPlan | None:
+        """What rows do in this step; those that stand still are held.
+
+        Args:
+            unchanged_obs: observations as they are, if :meth:`needs_obs`.
+
+        Returns:
+            None if no row can advance, because sources say so.
+
+        Raises:
+            SourceError: a source has failed.
+            SuspensionTimeoutError: no row can advance for want of fresh frames, for longer than the
+                ``SuspendOnWait`` allows.
+        """
+        if unchanged_obs is not None:
+            self._pipelines.observe(unchanged_obs)
+        for source in self._sources:
+            source.collect()
+        self._apply_events()
+        self._pipelines.submit()
+        self._waits.wait()
+        self._pipelines.polled()
+        plan = self._planned()
+        if not self._is_blocked(plan):
+            return plan
+        if plan.awaits_frames:
+            plan = self._awaited(plan)
+        if self._is_blocked(plan) and any(source.has_work for source in self._sources):
+            plan = self._still(plan)
+        return None if self._is_blocked(plan) else plan
+
+    def needs_obs(self) -> bool:
+        """Whether sources are to be given observations that they were given already.
+
+        Waits until all sources have been started, since one in a process says only then whether it
+        looks at observations.
+        """
+        self._waits.until(lambda: all(source.worker.ready for source in self._sources))
+        return not self._pipelines.can_submit
+
+    def actions(self, plan: StepPlan, given: torch.Tensor | None) -> torch.Tensor:
+        """Actions of all rows, ``[N, A]``; the caller's for rows without a source."""
+        return self._pipelines.whole(plan.actions, given)
+
+    def info(self, plan: StepPlan | None) -> dict[str, Any]:
+        """What this step tells; counted, too."""
+        self.counts.add(self._sources, None if plan is None else plan.held, self._clock.now())
+        return self._pipelines.info()
+
+    def stepped(self, plan: StepPlan, obs: Obs, ended_ids: Sequence[int]) -> None:
+        """The env has made the step."""
+        self._pipelines.advance(plan.held)
+        self._pipelines.begin_episodes(set(ended_ids))
+        self._pipelines.observe(obs)
+        self._pipelines.end_step()
+
+    def stood_still(self) -> None:
+        """The step is over, and the env has made none."""
+        self._pipelines.end_step()
+
+    def _planned(self) -> StepPlan:
+        """What rows do as things are now; what has come in is applied."""
+        self._apply_events()
+        plan = self._pipelines.plan()
+        if self._holder.can_hold:
+            self._holder.hold_exactly(plan.held)
+        return plan
+
+    def _apply_events(self) -> None:
+        obs = self._events.apply()
+        if obs is not None:
+            self._pipelines.observe(obs)
+
+    def _collected(self) -> StepPlan:
+        for source in self._sources:
+            source.collect()
+        return self._planned()
+
+    def _is_blocked(self, plan: StepPlan) -> bool:
+        """Whether no row can advance, not only because of what somebody else suspended."""
+        if not plan.held:
+            return False
+        assert self._suspender is not None
+        return len(self._suspender.suspended_ids) == self._env.num_envs
+
+    def _awaited(self, plan: StepPlan) -> StepPlan:
+        """Wait until a row has a fresh frame, or is resumed by somebody else."""
+        assert self._suspender is not None
+
+        def can_go_on() -> bool:
+            nonlocal plan
+            self._holder.resume_finished()
+            plan = self._collected()
+            return not self._is_blocked(plan) or not plan.awaits_frames
+
+        timeout_s = self._suspender.wait_timeout_s
+        look_again_s = 60.0 if self._holder.others() is None else _LOOK_AT_OTHERS_S
+        if not self._waits.until(can_go_on, timeout_s, look_again_s=look_again_s):
+            raise SuspensionTimeoutError(
+                f"Rows {shortened(sorted(plan.held))} stand still because their sources have no "
+                f"fresh frame, and none came within {timeout_s} s. step() again to wait longer."
+            )
+        return plan
+
+    def _still(self, plan: StepPlan) -> StepPlan:
+        """Wait for the next frame, but not for long: a loop of steps is not to spin."""
+        if self._is_sync:
+            return plan
+        before = [source.frame for source in self._sources]
+
+        def has_come() -> bool:
+            nonlocal plan
+            plan = self._collected()
+            return any(
+                source.frame is not old for source, old in zip(self._sources, before, strict=True)
+            )
+
+        self._waits.until(has_come, _STILL_S)
+        return plan
