@@ -23,7 +23,7 @@ PAGES = [page for page in PAGES if "_build" not in page.parts]
 COMMANDS = ("envs", "check", "train", "play", "serve", "evaluate", "record", "timeline", "doctor")
 TOOLS = ("info", "validate", "repair", "merge", "convert", "plot", "replay")
 COMMANDS += tuple(f"dataset {tool}" for tool in TOOLS)
-COMMANDS += ("export", "deploy")
+COMMANDS += ("export", "deploy", "teleop")
 COMMANDS += tuple(f"contract {what}" for what in ("show", "diff", "check", "import"))
 OPTIONFLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

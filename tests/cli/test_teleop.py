@@ -47,6 +47,26 @@ class Scripted(ActionSource):
             state=state,
         )
 
+class Late(Scripted):
+    """An operator who has yet to press start."""
+
+    def compute(self, request):
+        runs = 3 <= request.frame_id < 9
+        return SourceResult(
+            actions=torch.zeros(self.num_rows, 2),
+            state=ExecutionState.RUNNING if runs else ExecutionState.STOPPED,
+        )
+
+class Early(Late):
+    """One who drives from the start, and stops first."""
+
+    def compute(self, request):
+        runs = request.frame_id < 3
+        return SourceResult(
+            actions=torch.zeros(self.num_rows, 2),
+            state=ExecutionState.RUNNING if runs else ExecutionState.STOPPED,
+        )
+
 class Replay(Scripted):
     lossless = True
 
@@ -105,7 +125,7 @@ def test_the_example_is_checked_and_runs(capsys):
     assert "everything recorded after" in printed.out
     assert "demos: 4 episodes" in printed.out
     assert "PipelinedActions" in printed.err  # of the table
-    assert [len(episode) for episode in episodes()] == [100] * 4
+    assert len(episodes()) == 4
 
 
 def test_an_operators_session_is_recorded_with_marks_and_without_pauses(capsys):
@@ -123,13 +143,29 @@ def test_an_operators_session_is_recorded_with_marks_and_without_pauses(capsys):
         assert set(episode.arrays["teleop/execution_state"]) == {ExecutionState.RUNNING}
 
 
+def test_it_is_over_when_all_operators_have_driven_and_stopped(capsys):
+    write("Late")
+    assert main(["teleop", "run.yaml"]) == 0
+    assert "stopped by the operators after 6 steps" in capsys.readouterr().out
+    one = 'source: {kind: function, function: "my_sources:Late"}'
+    text = Path("run.yaml").read_text()
+    assert one in text
+    two = (
+        'sources:\n  a: {kind: function, function: "my_sources:Early"}\n'
+        '  b: {kind: function, function: "my_sources:Late"}'
+    )
+    Path("run.yaml").write_text(text.replace(one, two))
+    assert main(["teleop", "run.yaml"]) == 0
+    assert "stopped by the operators after 9 steps" in capsys.readouterr().out
+
+
 def test_a_replay_ends_the_run_and_the_next_run_adds_to_it(capsys):
     write("Replay", pipeline="external_inputs: 'my_sources:inputs'")
     for num_runs in (1, 2):
         assert main(["teleop", "run.yaml"]) == 0
         assert "end of the replay after 6 steps" in capsys.readouterr().out
         found = episodes()
-        assert [len(episode) for episode in found] == [6] * 2 * num_runs
+        assert [episode.num_steps for episode in found] == [6] * 2 * num_runs
         assert [e.arrays["teleop/frame_id"].tolist() for e in found] == [[*range(6)]] * len(found)
 
 
@@ -146,7 +182,8 @@ def test_it_ends_after_as_many_steps_as_wanted_in_real_time(capsys):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_without_end_ends_well(number):
     write("slow", pipeline="on_stale: wait")
-    environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONPATH=os.getcwd())
+    path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONPATH=path)
     process = subprocess.Popen(
         [sys.executable, "-m", "holdstep", "teleop", "run.yaml"],
         stdout=subprocess.PIPE,
@@ -169,7 +206,7 @@ def test_a_run_without_end_ends_well(number):
     num_steps = int(printed.split("stopped after ")[1].split()[0])
     for row in (0, 1):  # every step is there, also those of the episode that was cut
         mine = [e for e in episodes() if e.attributes["env_id"] == row]
-        assert sum(map(len, mine)) == num_steps > 0
+        assert sum(e.num_steps for e in mine) == num_steps > 0
 
 
 @pytest.mark.parametrize(
@@ -178,7 +215,7 @@ def test_a_run_without_end_ends_well(number):
         ("PointMass", "PointMess", "Did you mean"),
         ("kind: function", "kind: fnction", "run.yaml:3:16: source.kind: must be one of"),
         ("my_sources:Scripted", "my_sources:Typo", "source.function"),
-        ("mode: sync", "on_stale: hold, hold_action: [1]", "must be float32 [2]"),
+        ("mode: sync", "on_stale: hold, hold_action: [1]", "pipeline.hold_action has 1 entries"),
         ("mode: sync", "external_inputs: 'my_sources:gone'", "pipeline.external_inputs"),
         ("path: demos", "path: demos, keys: [nothing]", "nothing named 'nothing'"),
     ],
@@ -213,3 +250,32 @@ def test_a_keyboard_from_a_file(monkeypatch, capsys):
     Path("run.yaml").write_text(text)
     assert main(["teleop", "run.yaml"]) == 0
     assert "done after 5 steps" in capsys.readouterr().out
+
+
+def test_a_recorded_session_of_isaacteleop_is_replayed(capsys):
+    pytest.importorskip("isaacteleop", reason="the extra 'teleop' is not installed")
+    pytest.importorskip("mcap", reason="the test writes its recording with it")
+    from tests.policies.teleop.pedal_recordings import write_pedals
+
+    frames = [(0.01 * number, -0.02 * number, 0.0) for number in range(8)]
+    write_pedals("session.mcap", frames)
+    write(pipeline="on_stale: wait")
+    text = Path("run.yaml").read_text()
+    source = '{kind: function, function: "my_sources:Scripted"}'
+    session = """
+  kind: isaacteleop
+  pipeline: "tests.policies.teleop.graphs:pedals_pipeline"
+  session: replay
+  mcap: session.mcap
+  action_dim: 2
+"""
+    Path("run.yaml").write_text(text.replace(source, session))
+    assert main(["teleop", "run.yaml"]) == 0
+    assert "end of the replay after 8 steps" in capsys.readouterr().out
+    by_hand = np.cumsum([frame[0] for frame in frames])  # what the retargeter does
+    for episode in episodes():
+        np.testing.assert_allclose(episode.arrays["actions"][:, 0], by_hand, atol=1e-6)
+        np.testing.assert_allclose(episode.arrays["actions"][:, 1], [f[1] for f in frames])
+    Path("run.yaml").write_text(text.replace(source, session.replace("session.mcap", "no.mcap")))
+    assert main(["teleop", "run.yaml"]) == 2
+    assert "no.mcap" in capsys.readouterr().err

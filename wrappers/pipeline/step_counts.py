@@ -18,12 +18,13 @@ class PipelineStats:
 
     Attributes:
         num_steps: calls of ``step``, those included in which no row advanced.
-        num_frames: frames that steps took; one that is repeated counts once.
-        misses: steps that took one that was more than a step old.
+        num_frames: frames that steps found; one that is there for several counts once.
+        misses: steps whose newest frame was more than a step old, whether they did it or had their
+            rows stand still.
         miss_share: the same, of all.
         dropped_submissions: requests that were replaced by newer ones.
         suspended_share: of rows and steps, where the row stood still.
-        mean_age_frames: of the frames that were taken.
+        mean_age_frames: of the newest frames [steps].
         mean_input_age_s: of what they rest on [s].
         mean_compute_s: how long a frame took [s].
     """
@@ -44,7 +45,7 @@ class StepCounts:
 
     def __init__(self) -> None:
         self._num_steps = 0
-        self._num_taken = 0
+        self._num_found = 0
         self._num_frames = 0
         self._misses = 0
         self._dropped = 0
@@ -73,7 +74,7 @@ class StepCounts:
             frame = pipeline.frame
             if frame is None:
                 continue
-            self._num_taken += 1
+            self._num_found += 1
             self._misses += pipeline.age_frames > 1
             self._age_frames += pipeline.age_frames
             self._input_age_s += now_s - frame.input_time_s
@@ -86,15 +87,15 @@ class StepCounts:
 
     def stats(self) -> PipelineStats:
         """What was counted."""
-        taken, frames = max(1, self._num_taken), max(1, self._num_frames)
+        found, frames = max(1, self._num_found), max(1, self._num_frames)
         return PipelineStats(
             num_steps=self._num_steps,
             num_frames=self._num_frames,
             misses=self._misses,
-            miss_share=self._misses / taken,
+            miss_share=self._misses / found,
             dropped_submissions=self._dropped,
             suspended_share=self._held_row_steps / max(1, self._row_steps),
-            mean_age_frames=self._age_frames / taken,
-            mean_input_age_s=self._input_age_s / taken,
+            mean_age_frames=self._age_frames / found,
+            mean_input_age_s=self._input_age_s / found,
             mean_compute_s=self._compute_s / frames,
         )

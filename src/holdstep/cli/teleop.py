@@ -95,7 +95,7 @@ def _report(stack: TeleopStack, driven: Driven, console: Console) -> None:
     stats = stack.env.stats()
     lines = (
         f"{driven.why} after {driven.num_steps} steps of {stack.env.num_envs} rows",
-        f"{stats.num_frames} frames of {1000 * stats.mean_compute_s:.1f} ms; what was applied was "
+        f"{stats.num_frames} frames of {1000 * stats.mean_compute_s:.1f} ms; the newest one was "
         f"{stats.mean_age_frames:.2f} steps old, its inputs {1000 * stats.mean_input_age_s:.1f} ms",
         f"{stats.misses} misses ({stats.miss_share:.1%}), {stats.dropped_submissions} requests "
         f"replaced; rows stood still in {stats.suspended_share:.1%} of their steps",

@@ -149,8 +149,15 @@ def _options(run: RunConfig, env: TorchVectorEnv) -> dict[str, Any]:
     from holdstep.cli.serve import maker
 
     options = run.pipeline.options()
-    if run.pipeline.hold_action is not None:
-        options["hold_action"] = torch.tensor(run.pipeline.hold_action, device=env.device)
+    hold_action = run.pipeline.hold_action
+    if hold_action is not None:
+        shape = tuple(env.single_action_space.shape or ())
+        if shape != (len(hold_action),):
+            raise ConfigError(
+                f"pipeline.hold_action has {len(hold_action)} entries; actions of {run.env.id} "
+                f"have the shape {shape}."
+            )
+        options["hold_action"] = torch.tensor(hold_action, device=env.device)
     if run.pipeline.external_inputs is not None:
         options["external_inputs"] = maker(run.pipeline.external_inputs, "pipeline.external_inputs")
     return options

@@ -110,7 +110,10 @@ def test_every_source_of_the_registry_can_be_named():
             SMALL + POLICY + "pipeline:\n  on_stale: suspends",
             ["4:13: pipeline.on_stale: must be one of repeat, hold, wait, suspend, got 's"],
         ),
-        (SMALL + POLICY + "pipeline: {on_stale: hold}", ["3:22: pipeline.on_stale: needs hold_action"]),
+        (
+            SMALL + POLICY + "pipeline: {on_stale: hold}",
+            ["3:22: pipeline.on_stale: needs hold"],
+        ),
         (SMALL + POLICY + "pipeline: {wait_budget_s: soon}", ["3:27: pipeline.wait_budget_s: "]),
         (
             SMALL + POLICY + "pipeline: {worker: process}",
@@ -156,6 +159,9 @@ def test_groups_have_every_row_once():
     assert "has 2 entries for 3 rows" in problems_of(several)[0]
     good = parse(several + "groups: {a: [0, 2], b: [1]}")
     assert good.rows_by_name == {"a": (0, 2), "b": (1,)}
+    assert problems_of(several + "groups: {a: [0, 1, 2]}") == (
+        "run.yaml:3:9: groups.b: is missing: the rows of that source.",
+    )
     assert problems_of(several + "groups: {a: [0, 3], c: [0], b: []}") == (
         "run.yaml:3:9: groups: leaves rows [1, 2] without a source.",
         "run.yaml:3:17: groups.a[1]: must be a row, 0 to 2, got 3.",
@@ -166,6 +172,13 @@ def test_groups_have_every_row_once():
     assert (
         "give it as source"
         in problems_of("env: {id: a}\nsources: {a: {kind: policy, policy: zero}}")[0]
+    )
+
+
+def test_of_what_is_not_understood_nothing_else_is_said():
+    # Not that there is no source as well.
+    assert problems_of(SMALL + "sorce: {kind: policy, policy: zero}") == (
+        "run.yaml:2:1: sorce: is no field here. Did you mean: source, sources?",
     )
 
 

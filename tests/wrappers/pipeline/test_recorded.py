@@ -87,7 +87,7 @@ def test_what_the_step_said_of_its_actions_is_recorded_bit_for_bit(tmp_path):
     env = SuspendOnWait(make("holdstep:CartPole", num_envs=2, device="cpu", seed=0))
     recorder = RecordEpisodes(env, tmp_path / "demos", keys=KEYS, writer="thread")
     slow = Told(lambda request: time.sleep(0.004) or {})
-    env = PipelinedActions(recorder, [Told(), slow], on_stale="suspend")
+    env = PipelinedActions(recorder, [Told(), slow], on_stale="suspend", max_age_frames=3)
     env.reset(seed=0)
     told = {row: [] for row in range(2)}
     for _ in range(60):
@@ -96,6 +96,7 @@ def test_what_the_step_said_of_its_actions_is_recorded_bit_for_bit(tmp_path):
             told[row].append({name: info["pipeline"][e][row].item() for name, e in ENTRIES.items()})
     env.close()
     assert 0 < len(told[1]) < len(told[0])
+    assert {step["miss"] for step in told[1]} == {False, True}
     for row, steps in told.items():
         mine = [e for e in Dataset(tmp_path / "demos") if e.attributes["env_id"] == row]
         for name in ENTRIES:
@@ -169,4 +170,16 @@ def test_stats_add_up_what_the_steps_said():
     assert stats.suspended_share > 0.2
     assert stats.mean_compute_s > 0
     assert holdstep.stats(env).scalars()["PipelinedActions/misses"] == sums["misses"]
+    env.close()
+
+
+def test_stats_count_rows_that_stand_still_all_together():
+    paused = Told(lambda request: {"state": ExecutionState(1 + (request.frame_id < 5))})
+    env = SuspendOnWait(make("holdstep:CartPole", num_envs=2, device="cpu", seed=0))
+    env = PipelinedActions(env, paused, mode="sync")
+    env.reset()
+    for _ in range(8):
+        env.step()
+    assert env.stats().suspended_share == 3 / 8
+    assert (env.stats().num_steps, env.stats().misses) == (8, 0)
     env.close()
