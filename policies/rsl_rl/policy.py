@@ -51,7 +51,7 @@ class RslRlPolicy:
         file = find_checkpoint(checkpoint, env_id=env_id)
         config = trained_config(RunDir.of_checkpoint(file), env_id=env_id, env=view.env)
         with explain_misfit(file, env_id):
-            runner = make_runner(view, config, base=runner_class(env_id), quiet=True)
+            runner = make_runner(view, config, base=runner_class(env_id), quiet=True, alone=True)
             runner.load(str(file), load_cfg={"actor": True})
         actor = runner.get_inference_policy(device=str(view.device))
         return cls(actor, num_envs=view.num_envs, clip_actions=view.clip_actions)
@@ -83,7 +83,7 @@ class RslRlPolicy:
         view = RslRlVecEnv(env, clip_actions=config.get("clip_actions"))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            runner = make_runner(view, config, base=runner_class(env_id), quiet=True)
+            runner = make_runner(view, config, base=runner_class(env_id), quiet=True, alone=True)
         actor = runner.get_inference_policy(device=str(view.device))
         return cls(actor, num_envs=view.num_envs, clip_actions=view.clip_actions)
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import torch
 
@@ -54,6 +54,8 @@ class Iteration:
 class _HoldstepRunner(_Runner):  # type: ignore[misc]  # rsl_rl is untyped
     """What holdstep changes about a runner; mixed in before the runner's own class."""
 
+    _is_alone: ClassVar[bool] = False
+
     def load(
         self,
         path: str,
@@ -76,8 +78,10 @@ class _HoldstepRunner(_Runner):  # type: ignore[misc]  # rsl_rl is untyped
     def _configure_multi_gpu(self) -> None:
         """rsl_rl insists on NCCL, and on a group that a restart by torchrun may fail to join."""
         rank = Rank.of_environment()
-        if rank.world_size == 1:
-            super()._configure_multi_gpu()
+        if rank.world_size == 1 or self._is_alone:
+            self.is_distributed = False
+            self.gpu_world_size, self.gpu_global_rank, self.gpu_local_rank = 1, 0, 0
+            self.cfg["multi_gpu"] = None
             return
         on_cpu = str(self.device).startswith("cpu")
         init_process_group(rank, backend="gloo" if on_cpu else "nccl")
@@ -102,6 +106,7 @@ def make_runner(
     log_dir: str | None = None,
     on_iteration: Callable[[Iteration], None] | None = None,
     quiet: bool = False,
+    alone: bool = False,
 ) -> Any:
     """Construct a runner with holdstep's changes to it.
 
@@ -113,13 +118,14 @@ def make_runner(
         on_iteration: called after each iteration. On ranks other than 0, and without a
             ``log_dir``, rsl_rl keeps no statistics of episodes.
         quiet: keep what rsl_rl prints off the terminal.
+        alone: it learns nothing together with other ranks, and need not meet them.
 
     Returns:
         An instance of a subclass of ``base``.
     """
     import copy
 
-    runner_type = type(f"Holdstep{base.__name__}", (_HoldstepRunner, base), {})
+    runner_type = type(f"Holdstep{base.__name__}", (_HoldstepRunner, base), {"_is_alone": alone})
     with _silenced(quiet):
         runner = runner_type(env, copy.deepcopy(config), log_dir, str(env.device))
     steps = ActiveSteps(runner.logger)
