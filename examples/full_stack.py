@@ -128,7 +128,6 @@ def main(arguments: Arguments) -> Path:
         )
         view = RslRlVecEnv(env)
         policy = RslRlPolicy.load(trained.checkpoint, view, env_id=arguments.env_id)
-        env.final_obs_enabled = True  # the view, which has no use for it, has switched it off
         stack = RecordEpisodes(SuspendOnWait(env, rng="per_env"), run_dir / "episodes")
     try:
         # 3. Evaluate and record at once, and watch what the layers do.

@@ -202,6 +202,14 @@ class SuspendOnWait(HeldRows):
         self._looked = True
         return self._ids(sorted(self._apply(finished)))
 
+    @property
+    def postponed_ids(self) -> set[int]:
+        """Rows that stay suspended for now, also if their wait is done; for who changes this set.
+
+        A wrapper puts rows there that are not to advance before the end of its own step.
+        """
+        return self._waits.postponed
+
     def stats(self) -> SuspensionStats:
         """How much rows stood still so far."""
         row_steps = self._num_steps * self.num_envs

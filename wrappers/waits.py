@@ -65,10 +65,14 @@ class Waits:
 
     Args:
         clock: for time-outs.
+
+    Attributes:
+        postponed: rows whose waits are not looked at for now, as if they were not done.
     """
 
     def __init__(self, clock: WaitClock | None = None) -> None:
         self._clock = clock or WaitClock()
+        self.postponed: set[int] = set()
         self._entries: dict[Hashable, _Entry] = {}
         self._listeners: tuple[Callable[[], object], ...] = ()
         # By id, since a future may be equal to another one; those that call _notify() when done.
@@ -111,17 +115,21 @@ class Waits:
         looked_at = []
         # A callable may itself resume, suspend and reset any rows.
         for key, entry in list(self._entries.items()):
-            if entry.env_ids:
+            if not self.postponed.issuperset(entry.env_ids):  # of which there may be none by now
                 done, error = _look_at(entry.wait)
                 if done:
                     looked_at.append((key, entry, error))
         finished = []
         # Only now, so that an interrupted look loses nothing, and with the rows that still wait.
         for key, entry, error in looked_at:
+            later = [row for row in entry.env_ids if row in self.postponed]
+            ready = [row for row in entry.env_ids if row not in self.postponed]
             if self._entries.get(key) is entry:
                 del self._entries[key]
-            if entry.env_ids or not isinstance(entry.wait, _FUTURES):
-                finished.append(FinishedWait(env_ids=entry.env_ids, error=error))
+            if later:  # for whom it is done, whatever a callable would say at another look
+                self._entries[object()] = _Entry(_settled(error), later)
+            if ready or not isinstance(entry.wait, _FUTURES):
+                finished.append(FinishedWait(env_ids=ready, error=error))
         return finished
 
     def block(
@@ -206,12 +214,19 @@ class Waits:
         for listener in self._listeners:
             listener()
 
+    def _looked_at(self) -> list[_Entry]:
+        return [
+            entry
+            for entry in self._entries.values()
+            if not self.postponed.issuperset(entry.env_ids)
+        ]
+
     def _pause_s(self) -> float:
-        futures_only = all(isinstance(entry.wait, _FUTURES) for entry in self._entries.values())
+        futures_only = all(isinstance(entry.wait, _FUTURES) for entry in self._looked_at())
         return _LOOK_AGAIN_S if futures_only else _POLL_S
 
     def _check_any(self) -> None:
-        if not self._entries:
+        if not self._looked_at():
             raise SuspensionError(
                 "No suspended row waits for anything, so waiting would never end. Resume some of "
                 "them with resume(env_ids), or suspend them with until=."
@@ -222,7 +237,7 @@ class Waits:
         here = _running_loop()
         loops = [
             entry.wait.get_loop() if isinstance(entry.wait, asyncio.Future) else None
-            for entry in self._entries.values()
+            for entry in self._looked_at()
         ]
         if here is not None and here in loops:
             raise SuspensionError(
@@ -304,6 +319,15 @@ def _look_at(wait: Wait) -> tuple[bool, BaseException | None]:
         return bool(answer), None
     except Exception as error:
         return True, error
+
+
+def _settled(error: BaseException | None) -> concurrent.futures.Future[None]:
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+    return future
 
 
 def _no_answer(wait: object, answer: object) -> ConfigError:

@@ -97,15 +97,16 @@ class GatherSteps(VectorWrapper):
     def _wait_for_others(self, finished: np.ndarray) -> None:
         """Return when a row that has not taken its step is active, and none that has is.
 
-        Waits are looked at here, and not by the step that follows, which would let a row go on
-        whose own wait is done although it has taken its step.
+        All waits are looked at here. In the ticks that follow, those of rows that have taken their
+        step are not, so that such a row stays suspended however many ticks the env inside takes.
         """
         timeout_s: float | None = 0.0
         while True:
+            self._hold.admit()
             self._suspender.resume_finished(timeout_s)
+            self._hold.add(finished)
             free = np.ones(self.num_envs, dtype=bool)
             free[list(self._suspender.suspended_ids)] = False
-            self._hold.add(finished & free)
-            if (free & ~finished).any():
+            if free.any():
                 return
             timeout_s = self._suspender.wait_timeout_s

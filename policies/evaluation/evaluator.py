@@ -148,7 +148,7 @@ def evaluate(
     }
     driver = driver_of(env, policy, options, seed=seed, force=force, instructed=texts is not None)
     bar = _progress_bar(accounts.num_episodes) if progress else contextlib.nullcontext(_nothing)
-    with process_group(rank, timeout=_PATIENCE), bar as advance:
+    with process_group(rank, timeout=_PATIENCE) as group, bar as advance:
         started_s = time.perf_counter()
         run = EvaluationRun(
             driver=driver,
@@ -182,7 +182,7 @@ def evaluate(
             num_by_instruction=dict(Counter(map(texts, range(num_episodes)))) if texts else {},
             metadata=metadata_of(env, policy) | driver.metadata,
         )
-        return result_of_all(own, failure, rank)
+        return result_of_all(own, failure, rank, group)
 
 
 def driver_of(

@@ -10,11 +10,18 @@ from holdstep.distributed import gathered
 from holdstep.errors import EvaluationError
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from holdstep.distributed import Rank
     from holdstep.policies.evaluation.result import EpisodeResult, EvalResult
 
 
-def result_of_all(own: EvalResult, failure: EvaluationError | None, rank: Rank) -> EvalResult:
+def result_of_all(
+    own: EvalResult,
+    failure: EvaluationError | None,
+    rank: Rank,
+    group: ProcessGroup | None = None,
+) -> EvalResult:
     """The result of all ranks, in each of them.
 
     A rank whose episodes do not end comes here, too, lest the others wait for it.
@@ -23,6 +30,7 @@ def result_of_all(own: EvalResult, failure: EvaluationError | None, rank: Rank) 
         own: of this rank's episodes.
         failure: why they are not all of this rank's.
         rank: this process, within a process group where there are several.
+        group: which one; None for that of all.
 
     Raises:
         EvaluationError: the failure of this rank, or what another one says of its own; ``partial``
@@ -31,7 +39,7 @@ def result_of_all(own: EvalResult, failure: EvaluationError | None, rank: Rank) 
     if rank.world_size == 1:
         parts, reasons = [own], [None if failure is None else str(failure)]
     else:
-        answers = gathered((own, None if failure is None else str(failure)))
+        answers = gathered((own, None if failure is None else str(failure)), group)
         parts, reasons = [part for part, _ in answers], [reason for _, reason in answers]
     result = merged(parts)
     said = [f"Rank {number}: {reason}" for number, reason in enumerate(reasons) if reason]

@@ -50,6 +50,9 @@ class MaskedPPO(PPO):  # type: ignore[misc]  # rsl_rl is untyped
     without a memory are drawn as rsl_rl draws them; those of recurrent networks are whole rows,
     dealt out so that each has about as many transitions.
 
+    Of several ranks, each does this over its own transitions, and rsl_rl averages their gradients
+    with equal weights: a transition counts the more, the fewer its rank has.
+
     As in rsl_rl, a time-out adds the discounted value of the observation *before* the last step.
 
     Where actions are chunks (:class:`~holdstep.wrappers.ActionChunkReplay`), a transition lasts
@@ -145,9 +148,11 @@ class MaskedPPO(PPO):  # type: ignore[misc]  # rsl_rl is untyped
             obs: after the last step.
 
         Raises:
-            SuspensionError: no row advanced in the whole rollout.
+            SuspensionError: no row advanced in the whole rollout, on this rank or another one: all
+                of them raise it then.
         """
         storage = self.storage
+        self._check_transitions()
         memory = self.critic.get_hidden_state()
         last_values = self.critic(obs).detach()
         self.critic.reset(hidden_state=memory)
@@ -163,12 +168,6 @@ class MaskedPPO(PPO):  # type: ignore[misc]  # rsl_rl is untyped
         storage.returns.copy_(returns)
         storage.advantages = storage.returns - storage.values
         advantages = storage.advantages[storage.transition_mask]
-        if not len(advantages):
-            raise SuspensionError(
-                f"No row advanced in the {storage.step} steps of a rollout, so that there is "
-                "nothing to learn from. Let steps wait while all rows are suspended, as "
-                "SuspendOnWait does."
-            )
         if not self.normalize_advantage_per_mini_batch:
             std = advantages.std() if len(advantages) > 1 else 0.0
             storage.advantages = (storage.advantages - advantages.mean()) / (std + 1e-8)
@@ -221,6 +220,21 @@ class MaskedPPO(PPO):  # type: ignore[misc]  # rsl_rl is untyped
                 "discounts a chunk by gamma ** num_steps. Give both the same."
             )
         return algorithm
+
+    def _check_transitions(self) -> None:
+        most = self.storage.counts.max()
+        fewest = most.clone()
+        if self.is_multi_gpu:
+            # Or the ranks that have some would wait for the gradients of those that have none.
+            torch.distributed.all_reduce(fewest, op=torch.distributed.ReduceOp.MIN)
+        if fewest > 0:
+            return
+        where = "" if most == 0 else " on another rank"
+        raise SuspensionError(
+            f"No row advanced{where} in the {self.storage.step} steps of a rollout, so that there "
+            "is nothing to learn from. Let steps wait while all rows are suspended, as "
+            "SuspendOnWait does."
+        )
 
     def _discount(self, rewards: torch.Tensor, num_steps: torch.Tensor | None) -> torch.Tensor:
         if num_steps is None:

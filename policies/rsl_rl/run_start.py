@@ -2,6 +2,9 @@
 
 When one of its processes dies, ``torchrun --max-restarts`` starts all of them anew, with the same
 arguments. What they were training is found again by the job's name in the run's settings.
+
+How often a process was started says little: of several machines, each agent counts the failures of
+its own processes only, so that it starts the others anew with a count of 0.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdstep.distributed import Rank, job_name
+from holdstep.distributed import Rank, has_run_id, job_name
 from holdstep.errors import CheckpointError
 from holdstep.policies.rsl_rl.checkpoint import checkpoints_of, load_checkpoint
 from holdstep.policies.rsl_rl.run_dir import RunDir, as_plain
@@ -36,6 +39,41 @@ class RunStart:
     first_iteration: int
     num_iterations: int
 
+    @property
+    def own_iterations(self) -> int:
+        """The iterations behind it, if it goes on from a checkpoint of this very run; else 0."""
+        is_own = self.checkpoint is not None and self.checkpoint.parent == self.run_dir.path
+        return self.first_iteration if is_own else 0
+
+
+def earlier_start(root: str | Path, run: Mapping[str, Any], rank: Rank) -> RunStart | None:
+    """What this job, with the same settings, has begun before; changes nothing.
+
+    Any rank may ask, before a simulator is built. Others than the first may already see the folder
+    that the first one has just made, but no checkpoint in it: those wait for all ranks.
+
+    Args:
+        root: runs are in ``root/experiment``.
+        run: the settings that make a run what it is.
+        rank: this process.
+
+    Returns:
+        Of several runs the one that has got furthest; None where there is none.
+    """
+    job = job_name()
+    if job is None or not (rank.num_restarts or has_run_id()):
+        return None
+    wanted = _identity(as_plain(dict(run) | {"job": job}))
+    starts = []
+    for folder in sorted(Path(root).glob("*/*/"), key=lambda path: path.name, reverse=True):
+        try:
+            found = RunDir(folder).read_run()
+        except CheckpointError:  # killed while it wrote that
+            continue
+        if found is not None and _identity(found) == wanted:
+            starts.append(_going_on(RunDir(folder), found))
+    return max(starts, key=lambda start: start.first_iteration, default=None)
+
 
 def begin_run(
     root: str | Path,
@@ -44,9 +82,8 @@ def begin_run(
     *,
     resume: Path | None,
     num_iterations: int,
-    rank: Rank,
 ) -> RunStart:
-    """Make a new run's folder; or find that of the job which this process was restarted in.
+    """Make a new run's folder.
 
     Called by the first rank only, which tells the others.
 
@@ -56,18 +93,16 @@ def begin_run(
         config: the runner's configuration.
         resume: a checkpoint that the job was told to go on from.
         num_iterations: of the whole job.
-        rank: this process.
 
     Raises:
         CheckpointError: the checkpoint doesn't say how many iterations it had.
     """
-    job = job_name()
     first = 0 if resume is None else next_iteration(resume)
-    run = dict(run) | {"job": job, "until_iteration": first + num_iterations}
-    if rank.num_restarts and job is not None:
-        earlier = _earlier(RunDir.experiment(root, config["experiment_name"]), run)
-        if earlier is not None:
-            return _going_on(earlier)
+    run = dict(run) | {
+        "resume": None if resume is None else str(resume),
+        "job": job_name(),
+        "until_iteration": first + num_iterations,
+    }
     run_dir = RunDir.create(root, config["experiment_name"], run["run_name"])
     run_dir.write_params(run, config)
     return RunStart(
@@ -89,29 +124,14 @@ def next_iteration(checkpoint: Path) -> int:
     return last + 1
 
 
-def _earlier(experiment: Path, run: Mapping[str, Any]) -> RunDir | None:
-    """The newest run of the same job with the same settings."""
-    wanted = _identity(as_plain(run))
-    for folder in sorted(experiment.glob("*/"), reverse=True):
-        try:
-            found = RunDir(folder).read_run()
-        except CheckpointError:  # killed while it wrote that
-            continue
-        if found is not None and _identity(found) == wanted:
-            return RunDir(folder)
-    return None
-
-
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in run.items() if key not in {*_MAY_CHANGE, "versions"}}
 
 
-def _going_on(run_dir: RunDir) -> RunStart:
-    run = run_dir.read_run() or {}
+def _going_on(run_dir: RunDir, run: Mapping[str, Any]) -> RunStart:
     given = [Path(run["resume"])] if run["resume"] is not None else []
     checkpoint = _first_whole([*reversed(checkpoints_of(run_dir.path)), *given])
     first = 0 if checkpoint is None else next_iteration(checkpoint)
-    run_dir.cut_metrics(first)
     return RunStart(
         run_dir=run_dir,
         checkpoint=checkpoint,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +72,24 @@ class _HoldstepRunner(_Runner):  # type: ignore[misc]  # rsl_rl is untyped
         plain = io.BytesIO()
         torch.save(load_checkpoint(path, device="cpu"), plain)
         plain.seek(0)
-        return super().load(
+        infos = super().load(
             plain, load_cfg=load_cfg, strict=strict, map_location=map_location or self.device
         )
+        if load_cfg is None or load_cfg.get("optimizer"):
+            # rsl_rl 5.0 goes on adapting its own number, which would still be the initial one.
+            self.alg.learning_rate = self.alg.optimizer.param_groups[0]["lr"]
+        return infos
+
+    def save(self, path: str, infos: dict[str, Any] | None = None) -> None:
+        """Save a checkpoint as the runner itself does; under its name, it is whole at any time."""
+        draft = f"{path}.tmp"
+        with _held_back_uploads(self.logger) as uploads:
+            super().save(draft, infos)
+        with open(draft, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+        for iteration in uploads:
+            self.logger.save_model(path, iteration)
 
     def _configure_multi_gpu(self) -> None:
         """rsl_rl insists on NCCL, and on a group that a restart by torchrun may fail to join."""
@@ -186,6 +202,17 @@ def _report_iterations(
 
     # An attribute of this runner's own logger; the library's class stays as it is.
     logger.log = log_and_report
+
+
+@contextlib.contextmanager
+def _held_back_uploads(logger: Any) -> Iterator[list[int]]:
+    """Collect the iterations whose checkpoints are to be uploaded: their files have no name yet."""
+    iterations: list[int] = []
+    logger.save_model = lambda path, iteration: iterations.append(iteration)
+    try:
+        yield iterations
+    finally:
+        del logger.save_model  # this logger's own attribute, which hid the method
 
 
 def _silenced(quiet: bool) -> contextlib.AbstractContextManager[TextIO | None]:

@@ -16,7 +16,7 @@ from holdstep.errors import ConfigError, HoldstepError
 from holdstep.policies.rsl_rl.checkpoint import find_checkpoint, latest_checkpoint
 from holdstep.policies.rsl_rl.masking import mask_learning
 from holdstep.policies.rsl_rl.run_dir import RunDir
-from holdstep.policies.rsl_rl.run_start import begin_run
+from holdstep.policies.rsl_rl.run_start import begin_run, earlier_start
 from holdstep.policies.rsl_rl.runner import (
     REFUSALS,
     Iteration,
@@ -112,12 +112,16 @@ def train(
 
     rank = Rank.of_environment()
     device = _device_of(rank, settings.device)
+    run = _run_params(settings, rank)
+    earlier = earlier_start(settings.log_root, run, rank)
     # A restart must not begin with the very episodes that the run began with.
-    seed = rank.seed(settings.seed, *([rank.num_restarts] if rank.num_restarts else []))
-    # A bad file is reported before a simulator is built, which takes long.
+    so_far = [0 if earlier is None else earlier.own_iterations, rank.num_restarts]
+    seed = rank.seed(settings.seed, *(so_far if any(so_far) else []))
+    # A bad file is reported before a simulator is built, which takes long. A job that goes on does
+    # so from checkpoints of its own, whatever else it was told to begin with.
     resume = (
         None
-        if settings.resume is None
+        if settings.resume is None or earlier is not None
         else find_checkpoint(settings.resume, env_id=settings.env_id)
     )
     had_group = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -145,14 +149,12 @@ def train(
         if iterations < 1:
             raise ConfigError(f"iterations must be at least 1, got {iterations}.")
         start = None
-        if rank.is_first:
+        if rank.is_first and earlier is not None:
+            start = earlier
+            start.run_dir.cut_metrics(start.first_iteration)
+        elif rank.is_first:
             start = begin_run(
-                settings.log_root,
-                _run_params(settings, resume, rank),
-                config,
-                resume=resume,
-                num_iterations=iterations,
-                rank=rank,
+                settings.log_root, run, config, resume=resume, num_iterations=iterations
             )
         done: list[Iteration] = []
 
@@ -212,7 +214,7 @@ def _device_of(rank: Rank, named: str | None) -> str | None:
     return device
 
 
-def _run_params(settings: TrainingSettings, resume: Path | None, rank: Rank) -> dict[str, Any]:
+def _run_params(settings: TrainingSettings, rank: Rank) -> dict[str, Any]:
     return {
         "env_id": settings.env_id,
         "num_envs": settings.num_envs,
@@ -221,7 +223,6 @@ def _run_params(settings: TrainingSettings, resume: Path | None, rank: Rank) -> 
         "world_size": rank.world_size,
         "run_name": settings.run_name,
         "iterations": settings.iterations,
-        "resume": None if resume is None else str(resume),
         "env_overrides": dict(settings.env_overrides),
         "agent_overrides": dict(settings.agent_overrides),
     }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from holdstep.policies.teleop.policy import TeleopPolicy
     from holdstep.policies.teleop.registry import SOURCES, source_class
     from holdstep.policies.teleop.session import (
+        FrameContext,
         IsaacTeleopSource,
         SessionRecording,
         read_recording,
@@ -35,6 +36,7 @@ __all__ = [
     "SOURCES",
     "ActionMapping",
     "DeviceSource",
+    "FrameContext",
     "GamepadSource",
     "IsaacTeleopSource",
     "KeyboardSource",
@@ -51,7 +53,13 @@ __all__ = [
     "source_class",
 ]
 
-_SESSION = ("IsaacTeleopSource", "SessionRecording", "read_recording", "session_config")
+_SESSION = (
+    "FrameContext",
+    "IsaacTeleopSource",
+    "SessionRecording",
+    "read_recording",
+    "session_config",
+)
 _OWN = {"TeleopPolicy": "policy", "SOURCES": "registry", "source_class": "registry"}
 
 

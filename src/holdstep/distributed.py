@@ -21,6 +21,8 @@ from holdstep.errors import ConfigError
 if TYPE_CHECKING:
     import datetime
 
+    from torch.distributed import ProcessGroup
+
 # torch is imported where it is used: reading a dataset needs a rank's folder, and not torch.
 
 T = TypeVar("T")
@@ -158,10 +160,17 @@ def job_name(variables: Mapping[str, str] = os.environ) -> str | None:
     It is the job's id (``torchrun --rdzv-id``). Where none was given, it is the process that starts
     the ranks, which lives as long as the job does.
     """
-    run_id = variables.get("TORCHELASTIC_RUN_ID")
-    if run_id in (None, "none"):  # "none" is what torchrun itself writes there
-        return None if run_id is None else f"{socket.gethostname()}:{os.getppid()}"
-    return run_id
+    if has_run_id(variables):
+        return variables["TORCHELASTIC_RUN_ID"]
+    if "TORCHELASTIC_RUN_ID" in variables:
+        return f"{socket.gethostname()}:{os.getppid()}"
+    return None
+
+
+def has_run_id(variables: Mapping[str, str] = os.environ) -> bool:
+    """Whether ``torchrun`` was given an id for the job, or made one up (``--standalone``)."""
+    # "none" is what torchrun itself writes there.
+    return variables.get("TORCHELASTIC_RUN_ID", "none") != "none"
 
 
 def init_process_group(
@@ -219,26 +228,35 @@ def init_process_group(
 @contextlib.contextmanager
 def process_group(
     rank: Rank, *, backend: Backend = "gloo", timeout: datetime.timedelta | None = None
-) -> Iterator[None]:
-    """:func:`init_process_group` for the time of the block."""
+) -> Iterator[ProcessGroup | None]:
+    """:func:`init_process_group` for the time of the block.
+
+    Yields:
+        The group to talk in; None for the one that is there for all. Where there is one already and
+        ``timeout`` is given, it is a second one of the same ranks: the first has a timeout of its
+        own.
+    """
+    import torch
+
     is_own = init_process_group(rank, backend=backend, timeout=timeout)
+    group = None
+    if not is_own and rank.world_size > 1 and timeout is not None:
+        group = torch.distributed.new_group(backend=backend, timeout=timeout)
     try:
-        yield
+        yield group
     finally:
-        if is_own:
-            import torch
-
-            torch.distributed.destroy_process_group()
+        if is_own or group is not None:
+            torch.distributed.destroy_process_group(group)
 
 
-def gathered(value: T) -> list[T]:
+def gathered(value: T, group: ProcessGroup | None = None) -> list[T]:
     """What each rank gave, in their order; called by all of them within a process group."""
     import torch
 
     if not _is_grouped():
         return [value]
-    values: list[T | None] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
+    values: list[T | None] = [None] * torch.distributed.get_world_size(group)
+    torch.distributed.all_gather_object(values, value, group=group)
     return values  # type: ignore[return-value]
 
 

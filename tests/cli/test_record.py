@@ -23,6 +23,7 @@ from holdstep.wrappers.record.files import Files
 from holdstep.wrappers.record.manifest import Manifest, Shard
 from holdstep.wrappers.record.ranks import merge_manifests, rank_folder, rank_share
 from holdstep.wrappers.record.recorder import RecordEpisodes
+from holdstep.wrappers.record.store import EpisodeStore
 
 POLICIES = '''
 import time
@@ -147,6 +148,7 @@ def test_a_script_is_recorded_where_it_succeeds():
 def test_a_dataset_is_replayed_once_and_then_gone_on_with():
     record("--policy", "my_policies:sometimes", "--out", "demos", "--num-episodes", 6)
     record("--replay", "demos", "--out", "again", "--num-episodes", 4, num_envs=3)
+    assert len(actions_in("again")) == 4
     record("--replay", "demos", "--out", "again", num_envs=3)
     with Dataset("demos") as demos, Dataset("again") as again:
         originals = {episode.name: episode for episode in demos}
@@ -180,6 +182,32 @@ def test_ranks_share_what_is_replayed_whose_episodes_have_the_same_names(monkeyp
     everything = {actions.tobytes() for actions in actions_in("again")}
     assert everything == {actions.tobytes() for actions in actions_in("demos")}
     assert len(everything) == 6
+
+
+@pytest.mark.parametrize("out", ["again", "again.hdf5"])
+def test_a_replay_that_was_killed_goes_on_with_the_rest(out, monkeypatch):
+    """What it has acknowledged is in the journal only."""
+    record("--policy", "my_policies:to_the_goal", "--out", "demos", "--num-episodes", 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(EpisodeStore, "close", lambda store, **_: store.abandon())
+        patch.setattr(EpisodeStore, "compact", lambda store, **_: False)
+        record("--replay", "demos", "--out", out, "--num-episodes", 4)
+    record("--replay", "demos", "--out", out)
+    replayed = [actions.tobytes() for actions in actions_in(out)]
+    assert sorted(replayed) == sorted(actions.tobytes() for actions in actions_in("demos"))
+
+
+def test_more_processes_replay_what_is_theirs_whoever_has_replayed_the_rest(monkeypatch):
+    record("--policy", "my_policies:to_the_goal", "--out", "demos", "--num-episodes", 8)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    record("--replay", "demos", "--out", "again", "--max-attempts", 2)  # of 0, 2, 4 and 6
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for rank in range(4):
+        monkeypatch.setenv("RANK", str(rank))
+        record("--replay", "demos", "--out", "again")
+    replayed = [actions.tobytes() for actions in actions_in("again")]
+    assert sorted(replayed) == sorted(actions.tobytes() for actions in actions_in("demos"))
 
 
 def test_replays_go_on_until_there_are_enough_successes():

@@ -82,6 +82,28 @@ def test_each_callable_is_looked_at_once():
     assert rows(waits.take_finished()) == [0, 1]
 
 
+def test_postponed_rows_get_later_what_was_seen_when_others_waited_for_it_too():
+    answers = iter([True])
+    waits = waiting(once := lambda: next(answers), once, lambda: 1 / 0)
+    waits.postponed.update([1, 2])
+    assert rows(waits.take_finished()) == [0]
+    assert waits.take_finished() == []
+    assert waits.env_ids == [1, 2]
+    waits.postponed.clear()
+    first, second = waits.take_finished()
+    assert (second.env_ids, first.env_ids) == ([1], [2])
+    assert second.error is None
+    assert isinstance(first.error, ZeroDivisionError)
+    assert not waits
+
+
+def test_waiting_for_postponed_rows_alone_would_never_end():
+    waits = waiting(concurrent.futures.Future(), lambda: False)
+    waits.postponed.update([0, 1])
+    with pytest.raises(SuspensionError, match="never end"):
+        waits.block(None)
+
+
 def test_failures_are_handed_over():
     failed, cancelled = concurrent.futures.Future(), concurrent.futures.Future()
 

@@ -10,7 +10,7 @@ import torch
 from gymnasium.vector.utils import batch_space
 
 from holdstep.envs.action_guard import ActionGuard
-from holdstep.errors import SourceError
+from holdstep.wrappers.pipeline.answers import check_answer
 from holdstep.wrappers.pipeline.frame import Frame
 from holdstep.wrappers.pipeline.snapshots import snapshot
 from holdstep.wrappers.pipeline.source import ActionSource, SourceResult
@@ -43,12 +43,11 @@ class CheckedActions:
         space = batch_space(single_action_space, num_rows)
         self._guard = ActionGuard(space, torch.device("cpu"))
 
-    def __call__(self, actions: Any, *, copies: bool) -> torch.Tensor:
-        """The actions ``[k, A]`` on the env's device.
+    def __call__(self, actions: Any) -> torch.Tensor:
+        """The actions ``[k, A]`` on the env's device, in memory of their own.
 
         Args:
             actions: ``[k, A]``, or ``[A]`` for all rows; a tensor on any device, or an array.
-            copies: into new memory, even where the form is right already.
 
         Raises:
             InvalidActionError: another type, shape or dtype, or a value that is not finite.
@@ -67,7 +66,7 @@ class CheckedActions:
             checked = actions.detach()
             self._guard.check(checked.cpu())
             moved = checked.to(self._device)
-            return moved.clone() if copies and moved.data_ptr() == actions.data_ptr() else moved
+            return moved.clone() if moved.data_ptr() == actions.data_ptr() else moved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,8 @@ class Computing:
         source: whose answers they are.
         check: of its actions.
         clock: time.
-        copies: whether answers are copied, because the source goes on while they are read.
+        copies: whether contexts are copied, because the source goes on while they are read; actions
+            are in any case, since steps may repeat them when the source has gone on.
         stream: of the worker; None where that is the stepping thread.
     """
 
@@ -92,7 +92,8 @@ class Computing:
         """Compute a frame.
 
         Raises:
-            SourceError: the source returned something else than a ``SourceResult``.
+            SourceError: the source returned something else than a ``SourceResult``, or one that
+                says what can't be.
             InvalidActionError: with actions that can't be applied.
             UncopyableValueError: or with a context that can't be copied.
             Exception: whatever the source raised.
@@ -117,15 +118,9 @@ class Computing:
     def _checked(
         self, result: Any, request: SourceRequest
     ) -> tuple[SourceResult, torch.Tensor | None]:
-        if not isinstance(result, SourceResult):
-            raise SourceError(
-                f"compute() must return a SourceResult, got {type(result).__name__}. A function "
-                "that returns actions becomes a source by FunctionSource(fn).",
-                env_ids=request.env_ids,
-                frame_id=request.frame_id,
-            )
+        check_answer(result, request)
         actions = result.actions
-        checked = None if actions is None else self.check(actions, copies=self.copies)
+        checked = None if actions is None else self.check(actions)
         if self.copies and result.context is not None:
             result = replace(result, context=snapshot(result.context, "result.context"))
         # The frame has them in their final form.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from holdstep.wrappers.pipeline.events import NO_EVENTS
-from holdstep.wrappers.pipeline.frame import Failure, Frame, News, Submission
+from holdstep.wrappers.pipeline.events import NO_EVENTS, ExecutionState, SourceEvents
+from holdstep.wrappers.pipeline.frame import Failure, Frame, News, OperatorNews, Submission
 
 
 class FrameDesk:
@@ -18,20 +18,26 @@ class FrameDesk:
         pending: the request that waits.
         running: the one that is worked on.
         failure: why the source does not run; it is given nothing while there is one.
+        restarting: the source is to be stopped and started; until then, it is given nothing, and
+            its failures are of the past.
     """
 
     def __init__(self) -> None:
         self.pending: Submission | None = None
         self.running: Submission | None = None
         self.failure: Failure | None = None
+        self.restarting = False
         self._frame: Frame | None = None
         self._host_events = NO_EVENTS
-        self._operator_events = NO_EVENTS
+        self._operator_news: tuple[OperatorNews, ...] = ()
+        self._host_state: ExecutionState | None = None  # that requests were submitted with
+        self._owes_state = False  # to the next request: the source has forgotten it
 
     @property
     def can_begin(self) -> bool:
         """Whether there is something to do and somebody who could do it."""
-        return self.pending is not None and self.running is None and self.failure is None
+        stands = self.failure is not None or self.restarting or self.running is not None
+        return self.pending is not None and not stands
 
     def submit(self, submission: Submission) -> int:
         """Host: ask for a frame.
@@ -42,6 +48,9 @@ class FrameDesk:
         replaced = self.pending
         if replaced is not None:
             submission = submission.with_earlier(replaced.request.host_events)
+        state = submission.request.host_events.state
+        if state is not None:
+            self._host_state = state
         self.pending = submission
         return int(replaced is not None)
 
@@ -50,17 +59,25 @@ class FrameDesk:
         assert self.can_begin
         submission, self.pending = self.pending, None
         assert submission is not None
+        if self._owes_state:
+            self._owes_state = False
+            if submission.request.host_events.state is None:
+                submission = submission.with_earlier(SourceEvents(state=self._host_state))
         self.running = submission
         return submission
 
     def finish(self, frame: Frame) -> None:
         """Worker: the computation has ended."""
+        assert self.running is not None
         host_events = frame.host_events
+        env_ids = self.running.request.env_ids
+        operator_events = frame.result.events.without_echo(host_events, env_ids)
         self.running = None
         self._frame = frame
         self._host_events = self._host_events.merged_with(host_events)
-        operator_events = frame.result.events.without_echo(host_events)
-        self._operator_events = self._operator_events.merged_with(operator_events)
+        if operator_events:
+            news = OperatorNews(frame_id=frame.frame_id, events=operator_events)
+            self._operator_news += (news,)
 
     def fail(self, error: BaseException) -> None:
         """Worker: the source has failed, in a computation or outside of one."""
@@ -79,16 +96,21 @@ class FrameDesk:
             self.pending = self.pending.with_earlier(failed.request.host_events)
 
     def recover(self) -> None:
-        """Worker: the source runs again."""
+        """Worker: the source was stopped, and is about to start again.
+
+        It may come up in any state, so it is told again in which one the host wants it.
+        """
         self.failure = None
+        self.restarting = False
+        self._owes_state = self._host_state is not None
 
     def collect(self) -> News:
         """Host: the newest frame, and all events since the last call."""
         news = News(
             frame=self._frame,
             host_events=self._host_events,
-            operator_events=self._operator_events,
-            failure=self.failure,
+            operator_news=self._operator_news,
+            failure=None if self.restarting else self.failure,
         )
-        self._host_events = self._operator_events = NO_EVENTS
+        self._host_events, self._operator_news = NO_EVENTS, ()
         return news

@@ -66,21 +66,25 @@ class SourceEvents:
             edges=self.edges + later.edges,
         )
 
-    def without_echo(self, host: SourceEvents) -> SourceEvents:
+    def without_echo(self, host: SourceEvents, env_ids: tuple[int, ...] = ()) -> SourceEvents:
         """What of a frame's events is the operator's own.
 
         A source that was told of a host's reset often reports one itself in that frame. Applied
-        again, it would reset the env a second time, of which the source would be told again.
+        again, it would reset the env a second time, of which the source would be told again. A
+        reset that names no rows means all of them: if the host has reset only some, the others are
+        left. So a source that echoes has to name the rows that it was told of.
 
         Args:
             host: what the request of the same frame carried.
+            env_ids: the rows of the source.
         """
         if not self or not host:
             return self
         reset, rows = self.reset, self.reset_env_ids
         if reset and host.reset:
-            rows = tuple(row for row in rows if row not in host.reset_env_ids)
-            reset = bool(rows) and bool(host.reset_env_ids)
+            left = set(rows or env_ids).difference(host.reset_env_ids)
+            rows = tuple(sorted(left)) if host.reset_env_ids else ()
+            reset = bool(rows)
         edges = list(self.edges)
         for edge in host.edges:
             if edge in edges:

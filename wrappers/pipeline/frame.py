@@ -82,17 +82,31 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OperatorNews:
+    """What an operator did.
+
+    Attributes:
+        frame_id: of the frame that brings it.
+        events: without echoes of the host's.
+    """
+
+    frame_id: int
+    events: SourceEvents
+
+
+@dataclass(frozen=True, kw_only=True)
 class News:
     """What a worker did since it was last asked.
 
     Attributes:
         frame: the newest frame, which may be an old one; None before the first.
         host_events: that were delivered in the meantime, by any frame.
-        operator_events: that frames brought in the meantime, without echoes of the host's.
+        operator_news: what frames brought in the meantime, in their order. Not as one delivery: a
+            mark after a reset is of another episode than one before it.
         failure: why the source does not run; None while it does.
     """
 
     frame: Frame | None = None
     host_events: SourceEvents = NO_EVENTS
-    operator_events: SourceEvents = NO_EVENTS
+    operator_news: tuple[OperatorNews, ...] = ()
     failure: Failure | None = None

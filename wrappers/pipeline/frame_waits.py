@@ -23,8 +23,8 @@ class FrameWaits:
 
     - until every source has been started;
     - for the very first frame of a source, and for each frame of a lossless one;
-    - for the first frame of an episode, where the row is not held and has no ``hold_action``: there
-      is no other action that would be of this episode;
+    - for the first frame of an episode, where the row can't be held and has no ``hold_action``:
+      there is no other action that would be of this episode;
     - for a frame that is fresh enough, as long as the options say;
     - for a frame that the pacing says is about to be there.
 
@@ -33,6 +33,7 @@ class FrameWaits:
         options: of the wrapper.
         clock: time.
         news: set by workers whenever there is something to look at.
+        can_hold: whether rows can stand still.
     """
 
     def __init__(
@@ -41,11 +42,14 @@ class FrameWaits:
         options: PipelineOptions,
         clock: WaitClock,
         news: threading.Event,
+        *,
+        can_hold: bool,
     ) -> None:
         self._pipelines = pipelines
         self._options = options
         self._clock = clock
         self._news = news
+        self._can_be_without = can_hold or options.hold_action is not None
 
     def wait(self) -> None:
         """Wait, after this step's requests were submitted, as long as it is called for.
@@ -111,14 +115,15 @@ class FrameWaits:
             return -math.inf
         if not pipeline.worker.ready:
             return math.inf
+        if pipeline.is_done:
+            return -math.inf
         frame = pipeline.frame
         if pipeline.is_lossless or self._options.mode == "sync":
             return -math.inf if _is_newest(pipeline) else math.inf
-        on_stale = self._options.on_stale
-        if frame is None and on_stale != "suspend":
+        if frame is None and self._options.on_stale != "suspend":
             return math.inf
         if not pipeline.all_begun:
-            return math.inf if on_stale in ("repeat", "wait") else self._options.stale_budget_s
+            return self._options.stale_budget_s if self._can_be_without else math.inf
         if pipeline.age_frames > self._options.max_age_frames:
             return self._options.stale_budget_s
         return -math.inf

@@ -156,7 +156,8 @@ def _checked(key: Hashable, source: Any, *, in_process: bool) -> ActionSource:
                 f"{source!r}."
             )
         return ProcessSource(source)
-    if not all(callable(getattr(source, name, None)) for name in ("start", "compute", "stop")):
+    methods = [getattr(source, name, None) for name in ("start", "compute", "stop")]
+    if isinstance(source, type) or not all(map(callable, methods)):
         raise ConfigError(
             f"Source {key!r} must have start(env_ids), compute(request) and stop(), as an "
             f"ActionSource has; got {source!r}. A function that returns actions becomes one by "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from holdstep.errors import ConfigError
 from holdstep.wrappers.pipeline.computing import CheckedActions, Computing
 from holdstep.wrappers.pipeline.source_pipeline import SourcePipeline
 from holdstep.wrappers.pipeline.worker import InlineWorker, Worker
@@ -36,11 +37,26 @@ def opened(
         env: the stack inside.
         clock: time.
         news: what workers set when they have something.
+
+    Raises:
+        ConfigError: a source says by its ``action_dim`` that its actions are none of the env's.
     """
+    for group in groups:
+        _check_width(group, env)
     return [
         SourcePipeline(group, _worker(group, options, env, clock, news), options)
         for group in groups
     ]
+
+
+def _check_width(group: RowsOfSource, env: TorchVectorEnv) -> None:
+    shape = tuple(env.single_action_space.shape or ())
+    width = getattr(group.source, "action_dim", None)
+    if width is not None and shape != (width,):
+        raise ConfigError(
+            f"Source {group.name} makes actions of width {width} (its action_dim), and the env "
+            f"takes actions of shape {shape}. Give another mapping, or another env."
+        )
 
 
 def _worker(

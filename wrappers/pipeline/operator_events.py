@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import torch
 
-from holdstep.errors import SourceError
 from holdstep.wrappers.base import find_wrapper
 from holdstep.wrappers.pipeline.step_info import reset_rows
 from holdstep.wrappers.record.recorder import RecordEpisodes
-from holdstep.wrappers.waits import shortened
 
 if TYPE_CHECKING:
     from holdstep.envs.contract import Obs, TorchVectorEnv
+    from holdstep.wrappers.pipeline.frame import OperatorNews
     from holdstep.wrappers.pipeline.source_pipeline import SourcePipeline
 
 
@@ -39,35 +39,31 @@ class OperatorEvents:
 
         Returns:
             Observations of all rows, if any were reset.
-
-        Raises:
-            SourceError: a source would reset rows of others.
         """
-        rows: set[int] = set()
-        for pipeline in self._pipelines:
-            events = pipeline.take_operator_events()
-            if not events:
-                continue
-            mine = reset_rows(pipeline, events)
-            others = sorted(set(mine) - set(pipeline.env_ids))
-            if others:
-                raise SourceError(
-                    f"Source {pipeline.name} resets rows {shortened(others)}, which it does not "
-                    f"drive; its rows are {shortened(pipeline.env_ids)}.",
-                    source=pipeline.name,
-                    env_ids=pipeline.env_ids,
-                )
-            rows.update(mine)
-            if self._recorder is None:
-                continue
+        obs = None
+        taken = [pipeline.take_operator_news() for pipeline in self._pipelines]
+        # Frame by frame: what follows a reset is of the next episode.
+        for frames in zip_longest(*taken):
+            rows: set[int] = set()
+            for pipeline, news in zip(self._pipelines, frames, strict=True):
+                if news is not None:
+                    rows.update(self._apply(pipeline, news))
+            if rows:
+                ids = torch.tensor(sorted(rows), dtype=torch.int64, device=self._env.device)
+                obs, _ = self._env.reset(options={"env_ids": ids})
+        return obs
+
+    def _apply(self, pipeline: SourcePipeline, news: OperatorNews) -> list[int]:
+        """Apply all but the reset; the rows that are to be reset."""
+        events = news.events
+        rows = reset_rows(pipeline, events)
+        if self._recorder is not None:
             if events.success is not None:
-                self._recorder.mark(mine or pipeline.env_ids, events.success)
-            if events.discard_last and mine:
-                self._recorder.discard(mine)
+                self._recorder.mark(rows or pipeline.env_ids, events.success)
+            if events.discard_last and rows:
+                self._recorder.discard(rows)
             elif events.discard_last:
                 self._recorder.discard_last(pipeline.env_ids)
-        if not rows:
-            return None
-        ids = torch.tensor(sorted(rows), dtype=torch.int64, device=self._env.device)
-        obs, _ = self._env.reset(options={"env_ids": ids})
-        return obs
+        if rows:
+            pipeline.operator_reset(rows, news.frame_id)
+        return rows

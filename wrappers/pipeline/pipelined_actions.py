@@ -80,7 +80,8 @@ class PipelinedActions(VectorWrapper):
 
     No action of an ended episode is applied to the next one: the first frame of an episode is
     waited for, unless the row can be held or has a ``hold_action``. A frame that carries an
-    operator's reset is the first of the new episode.
+    operator's reset is the first of the new episode, unless the source looks at observations or
+    external inputs: those were of the old one, so it is asked anew.
 
     Rows whose source is not ``RUNNING``, gives no actions, or is at its end stand still if there is
     a :class:`SuspendOnWait` in the stack. Otherwise they do ``hold_action``, or repeat what they
@@ -308,7 +309,7 @@ class PipelinedActions(VectorWrapper):
         obs, reward, terminated, truncated, info = self.env.step(self._driver.actions(plan, given))
         self._still.moved()
         ended = (terminated | truncated).cpu().numpy().nonzero()[0]
-        self._driver.stepped(plan, obs, ended.tolist())
+        self._driver.stepped(obs, ended.tolist())
         return obs, reward, terminated, truncated, {**info, "pipeline": self._step_info}
 
     def close_extras(self, **kwargs: Any) -> None:

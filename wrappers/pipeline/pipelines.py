@@ -31,11 +31,13 @@ class StepPlan:
         actions: of the rows that have a source, ``[K, A]``, in the order of the sources.
         held: rows that stand still, as env ids.
         awaits_frames: all of those do so only until a fresh frame is there.
+        lacks_actions: there are rows with nothing to do that can't stand still.
     """
 
     actions: torch.Tensor
     held: set[int]
     awaits_frames: bool
+    lacks_actions: bool
 
 
 class Pipelines:
@@ -65,7 +67,6 @@ class Pipelines:
         self._info = StepInfo(env.num_envs, env.device, max_age_frames=options.max_age_frames)
         self._observed = ObservedForSources(pipelines, for_hold=callable(options.hold_action))
         self._step_s = env.step_dt or 1.0
-        self._num_steps = 0
         rows = np.concatenate([pipeline.rows for pipeline in pipelines])
         self._drives_all = len(rows) == env.num_envs
         self._in_order = self._drives_all and bool((rows == np.arange(env.num_envs)).all())
@@ -86,26 +87,29 @@ class Pipelines:
         """Rows see this now."""
         self._observed.update(obs)
 
-    def submit(self) -> None:
+    def submit(self, *, first_only: bool = False) -> None:
         """Ask every source that can work for the frame of this step.
+
+        Args:
+            first_only: only those which were not asked since rows of theirs began an episode.
 
         Raises:
             UncopyableValueError: external inputs can't be copied.
             ConfigError: or are no mapping.
         """
-        given = [
-            self._external_inputs(pipeline) if pipeline.has_work else {}
-            for pipeline in self._pipelines
+        asked = [
+            (index, pipeline)
+            for index, pipeline in enumerate(self._pipelines)
+            if (pipeline.must_ask if first_only else pipeline.wants_request)
         ]
-        sim_time_s = self._num_steps * self._step_s
-        for index, pipeline in enumerate(self._pipelines):
-            if pipeline.has_work:
-                pipeline.submit(
-                    obs=self._observed.give(index),
-                    external_inputs=given[index],
-                    sim_time_s=sim_time_s,
-                    now_s=self._clock.now(),
-                )
+        given = [self._external_inputs(pipeline) for _, pipeline in asked]
+        for (index, pipeline), inputs in zip(asked, given, strict=True):
+            pipeline.submit(
+                obs=self._observed.give(index),
+                external_inputs=inputs,
+                sim_time_s=pipeline.num_row_steps * self._step_s,
+                now_s=self._clock.now(),
+            )
 
     def polled(self) -> None:
         """Tell the pacing what this step got."""
@@ -125,7 +129,7 @@ class Pipelines:
         if len(plans) > 1:
             actions = torch.cat([plan.actions for plan in plans])
         awaits = all(plan.awaits_frame for plan in plans if plan.held)
-        return StepPlan(actions, held, awaits)
+        return StepPlan(actions, held, awaits, any(plan.lacks_action for plan in plans))
 
     def whole(self, actions: torch.Tensor, given: torch.Tensor | None) -> torch.Tensor:
         """Actions of all rows, in memory of their own: the sources', and those of the caller."""
@@ -145,9 +149,8 @@ class Pipelines:
         for pipeline in self._pipelines:
             pipeline.end_step()
 
-    def advance(self, held: set[int]) -> None:
-        """The env has made a step in which these rows were held."""
-        self._num_steps += 1
+    def advance(self, held: frozenset[int]) -> None:
+        """The env has made a step in which these rows stood still, whoever held them."""
         for pipeline in self._pipelines:
             if not held or not held.issuperset(pipeline.env_ids):
                 pipeline.advance()

@@ -28,11 +28,13 @@ class RowPlan:
         actions: ``[k, A]``; those of held rows mean nothing.
         held: rows that stand still, as env ids.
         awaits_frame: they do so until a fresh frame is there, and not because the source says so.
+        lacks_action: rows of a new episode have no frame yet, and can't stand still.
     """
 
     actions: torch.Tensor
     held: tuple[int, ...] = ()
     awaits_frame: bool = False
+    lacks_action: bool = False
 
 
 class RowPlanner:
@@ -88,9 +90,14 @@ class RowPlanner:
             return self._held(pipeline, rest, actions, awaits_frame=True)
         if self._options.on_stale == "hold":
             return RowPlan(self._holding(rest, actions, obs))
-        # To be repeated; for a row of another episode, the step has waited.
         assert actions is not None
-        return RowPlan(actions)
+        if begun.all():
+            return RowPlan(actions)  # once more
+        if self._can_hold:
+            return self._held(pipeline, ~begun, actions, awaits_frame=True)
+        if self._options.hold_action is not None:
+            return RowPlan(self._holding(~begun, actions, obs))
+        return RowPlan(actions, lacks_action=True)
 
     def _held(
         self,
@@ -142,7 +149,7 @@ class RowPlanner:
 
     def _check(self, actions: Any, num_rows: int) -> torch.Tensor:
         check = CheckedActions(self._space, num_rows=num_rows, device=self._device)
-        return check(actions, copies=True)
+        return check(actions)
 
 
 def _begun(pipeline: SourcePipeline, frame_id: int | None) -> np.ndarray:

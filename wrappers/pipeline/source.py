@@ -28,7 +28,8 @@ class SourceRequest:
     """What a source is asked: the actions of one frame.
 
     Everything in it is the source's own: nothing that the env does later changes it (with
-    ``mode="sync"``, values are passed as they are).
+    ``mode="sync"``, values are passed as they are). A source that fails and is started again is
+    asked the same again, in the same memory: one that can fail should not write into it.
 
     Attributes:
         frame_id: of this submission; per source, from 0, ascending by one. Frames that were
@@ -39,8 +40,9 @@ class SourceRequest:
         external_inputs: what the host gave for this frame.
         host_events: what happened in the env since the last request that was delivered: resets
             (autoresets too), pause and resume. Each is delivered once.
-        sim_time_s: simulated time since the env was first reset [s]; counts steps where the env has
-            no ``step_dt``.
+        sim_time_s: simulated time that the rows have gone through since the env was first reset
+            [s]; counts steps where the env has no ``step_dt``. It stands still while all of them
+            do.
         real_time_s: when the frame was submitted, on the monotonic clock [s].
     """
 
@@ -61,7 +63,7 @@ class SourceResult:
         actions: ``[k, A]`` for the source's rows in their order, or one ``[A]`` for all of them;
             float32 where the env's actions are. None: nothing to apply in this frame.
         events: of the operator, each applied once. What only repeats the request's
-            ``host_events`` is recognised, and not applied again.
+            ``host_events`` is recognised, and not applied again, if it names the same rows.
         state: whether the source is driving its rows as of this frame.
         input_time_s: when what the actions rest on was read, on the monotonic clock [s]; None: when
             the computation began.
@@ -84,9 +86,10 @@ class ActionSource(Protocol):
     the main thread of a process of its own), or from the stepping thread with ``mode="sync"``. A
     source may be started again after ``stop``.
 
-    Two more attributes are looked for. ``lossless`` (bool): every frame counts, as in a replay, so
-    none is left out, and steps wait. ``interrupt()``: called from another thread when ``compute``
-    does not return at shutdown; it should make it return.
+    Three more attributes are looked for. ``lossless`` (bool): every frame counts, as in a replay,
+    so none is left out, and steps wait. ``interrupt()``: called from another thread when
+    ``compute`` does not return at shutdown; it should make it return. ``action_dim`` (int or None):
+    the width of its actions, known before :meth:`start`; one that is not the env's is refused.
 
     Attributes:
         uses_obs: whether requests are to carry observations. Copying them is not free.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from holdstep.errors import SourceError
+from holdstep.wrappers.pipeline.error_text import source_error
 from holdstep.wrappers.pipeline.events import NO_EVENTS, ExecutionState, SourceEvents
-from holdstep.wrappers.pipeline.frame import Failure, Frame, Submission
+from holdstep.wrappers.pipeline.frame import Failure, Frame, OperatorNews, Submission
 from holdstep.wrappers.pipeline.source import SourceRequest
 from holdstep.wrappers.pipeline.worker_stream import nothing
-from holdstep.wrappers.waits import shortened
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +74,8 @@ class SourcePipeline:
         self._options = options
         self._positions = {row: index for index, row in enumerate(group.env_ids)}
         self._untold = NO_EVENTS  # of the host, for the next request
-        self._unapplied = NO_EVENTS  # of the operator
+        self._unapplied: list[OperatorNews] = []
+        self._restarted = False  # since the last request
         self._last_begun = 0  # the newest of first_frame_ids
         self._applied_id = -1
         self._submitted = False  # in this step
@@ -129,9 +129,41 @@ class SourcePipeline:
         )
 
     @property
+    def is_done(self) -> bool:
+        """Whether the last of all frames is there."""
+        return self.has_ended and not self._is_awaited
+
+    @property
     def has_work(self) -> bool:
         """Whether a request of the next step would be worked on."""
-        return self.failure is None and (not self.has_ended or bool(self._untold))
+        return self.failure is None and (
+            not self.has_ended or self._restarted or bool(self._untold)
+        )
+
+    @property
+    def wants_request(self) -> bool:
+        """Whether this step is to ask for a frame.
+
+        Not of a lossless source whose last one is still to be applied: the newer one would take its
+        place.
+        """
+        if not self.has_work or not self.is_lossless or self.must_ask:
+            return self.has_work
+        return not self._is_awaited and (self.is_still or self._applied_id == self.submitted_id)
+
+    @property
+    def must_ask(self) -> bool:
+        """Whether rows have begun episodes for which no frame was asked yet."""
+        return self.failure is None and self._last_begun > self.submitted_id
+
+    @property
+    def _is_awaited(self) -> bool:
+        return self.submitted_id != (-1 if self.frame is None else self.frame.frame_id)
+
+    def _sees_env(self) -> bool:
+        """Whether frames rest on what was when they were asked for."""
+        inputs = self._options.external_inputs
+        return (self.uses_obs or inputs is not None) and not self.is_lossless
 
     def tell(self, events: SourceEvents) -> None:
         """Have the next request carry these events of the host."""
@@ -147,6 +179,20 @@ class SourcePipeline:
         ids = () if len(mine) == len(self.env_ids) else tuple(mine)
         self.tell(SourceEvents(reset=True, reset_env_ids=ids))
 
+    def operator_reset(self, env_ids: Sequence[int], frame_id: int) -> None:
+        """The operator has reset rows of this source by a frame.
+
+        That frame is the first of the new episodes, since the source knows of it; unless it was
+        made of what the host saw in the old ones, as may be those that were asked for since. What
+        is lossless, or at its end, makes no other.
+        """
+        first = frame_id
+        if self._sees_env() and not self.has_ended:
+            first = self.submitted_id + 1
+        mine = [self._positions[row] for row in env_ids]
+        self.first_frame_ids[mine] = np.maximum(self.first_frame_ids[mine], first)
+        self._last_begun = max(self._last_begun, first)
+
     def submit(
         self,
         *,
@@ -159,6 +205,7 @@ class SourcePipeline:
         events, self._untold = self._untold, NO_EVENTS
         self.submitted_id += 1
         self._submitted = True
+        self._restarted = False
         request = SourceRequest(
             frame_id=self.submitted_id,
             env_ids=self.env_ids,
@@ -173,7 +220,7 @@ class SourcePipeline:
             request=request,
             submitted_s=now_s,
             num_row_steps=self.num_row_steps,
-            take_over=nothing if stream is None else stream.hand_over(),
+            take_over=nothing if stream is None else stream.hand_over((obs, external_inputs)),
         )
         self.num_dropped += self.worker.submit(submission)
 
@@ -189,22 +236,23 @@ class SourcePipeline:
                 self._take(news.frame)
             if news.host_events:
                 self.host_events = self.host_events.merged_with(news.host_events)
-            if news.operator_events:
-                self._unapplied = self._unapplied.merged_with(news.operator_events)
+            self._unapplied += news.operator_news
             if news.failure is None:
                 return
             if not self._handle(news.failure):
                 return
 
-    def take_operator_events(self) -> SourceEvents:
-        """The operator's events that were not applied yet; they count as applied from now on."""
-        events, self._unapplied = self._unapplied, NO_EVENTS
-        if events:
-            self.operator_events = self.operator_events.merged_with(events)
-        return events
+    def take_operator_news(self) -> Sequence[OperatorNews]:
+        """What the operator did that was not applied yet; it counts as applied from now on."""
+        if not self._unapplied:
+            return ()
+        taken, self._unapplied = self._unapplied, []
+        for news in taken:
+            self.operator_events = self.operator_events.merged_with(news.events)
+        return taken
 
     def advance(self) -> None:
-        """Rows of this source have made a step."""
+        """Rows of this source have made a step, with its newest frame."""
         self.num_row_steps += 1
         if self.frame is not None:
             self._applied_id = self.frame.frame_id
@@ -219,15 +267,18 @@ class SourcePipeline:
     def restart(self) -> None:
         """Start the source anew, usually after a failure."""
         self.failure = None
+        self._restarted = True
         self.worker.restart()
 
     def _take(self, frame: Frame | None) -> None:
         self.frame = frame
-        if frame is None or frame.actions is None:
+        if frame is None:
             return
         stream = self.worker.computing.stream
         if stream is not None:
-            stream.taken(frame.actions)
+            stream.taken((frame.actions, frame.result.context))
+        if frame.actions is None:
+            return
         if frame.result.state == ExecutionState.RUNNING:
             self.playable = frame
 
@@ -241,20 +292,7 @@ class SourcePipeline:
             self.num_restarts += 1
             self.restart()
             return True
-        raise self._error(failure) from failure.error
-
-    def _error(self, failure: Failure) -> SourceError:
-        error, frame_id = failure.error, failure.frame_id
-        when = "before it gave a frame" if frame_id is None else f"in frame {frame_id}"
-        again = f" It had been restarted {self.num_restarts} times." if self.num_restarts else ""
-        return SourceError(
-            f"Source {self.name} of rows {shortened(self.env_ids)} failed {when} "
-            f"({type(error).__name__}: {error}).{again} No row was stepped. Start it anew with "
-            "restart_sources(), or close the env.",
-            source=self.name,
-            env_ids=self.env_ids,
-            frame_id=frame_id,
-        )
+        raise source_error(self, failure) from failure.error
 
 
 def _index(rows: np.ndarray) -> slice | np.ndarray:

@@ -31,21 +31,26 @@ def serve(connection: Connection, factory: Callable[[], Any], env_ids: tuple[int
         try:
             source = _made(factory)
             source.start(env_ids)
-            keys = getattr(source, "obs_keys", None)
-            attributes = {
-                "uses_obs": bool(getattr(source, "uses_obs", False)),
-                "obs_keys": None if keys is None else tuple(keys),
-                "lossless": bool(getattr(source, "lossless", False)),
-            }
-            _send(connection, "value", attributes)
-            while request := connection.recv_bytes():
-                _compute(connection, source, request)
-        except (EOFError, OSError):  # the env loop is gone
-            pass
+            attributes = _attributes(source)
         except Exception as error:
             with contextlib.suppress(OSError):
                 _send_error(connection, error)
+        else:
+            with contextlib.suppress(EOFError, OSError):  # the env loop is gone
+                _send(connection, "value", attributes)
+                while request := connection.recv_bytes():
+                    _compute(connection, source, request)
         _stop(connection, source)
+
+
+def _attributes(source: Any) -> dict[str, Any]:
+    """What the host asks of a source, once it has been started."""
+    keys = getattr(source, "obs_keys", None)
+    return {
+        "uses_obs": bool(getattr(source, "uses_obs", False)),
+        "obs_keys": None if keys is None else tuple(keys),
+        "lossless": bool(getattr(source, "lossless", False)),
+    }
 
 
 def _made(factory: Callable[[], Any]) -> Any:

@@ -59,7 +59,7 @@ class StepDriver:
         self._is_sync = options.mode == "sync"
         self._suspender = find_wrapper(env, SuspendOnWait)
         self._holder = RowHolder(env)
-        self._waits = FrameWaits(sources, options, clock, news)
+        self._waits = FrameWaits(sources, options, clock, news, can_hold=self._holder.can_hold)
         self._events = OperatorEvents(env, sources)
         self._clock = clock
         self.counts = StepCounts()
@@ -106,8 +106,13 @@ class StepDriver:
         self._apply_events()
         self._pipelines.submit()
         self._waits.wait()
+        if self._apply_events() and any(source.must_ask for source in self._sources):
+            self._pipelines.submit(first_only=True)
+            self._waits.wait()
         self._pipelines.polled()
         plan = self._planned()
+        if plan.lacks_actions:  # reset in each frame: the step would wait as long as that goes on
+            return None
         if not self._is_blocked(plan):
             return plan
         if plan.awaits_frames:
@@ -134,9 +139,10 @@ class StepDriver:
         self.counts.add(self._sources, None if plan is None else plan.held, self._clock.now())
         return self._pipelines.info()
 
-    def stepped(self, plan: StepPlan, obs: Obs, ended_ids: Sequence[int]) -> None:
+    def stepped(self, obs: Obs, ended_ids: Sequence[int]) -> None:
         """The env has made the step."""
-        self._pipelines.advance(plan.held)
+        suspender = self._suspender
+        self._pipelines.advance(frozenset() if suspender is None else suspender.suspended_ids)
         self._pipelines.begin_episodes(set(ended_ids))
         self._pipelines.observe(obs)
         self._pipelines.end_step()
@@ -146,17 +152,25 @@ class StepDriver:
         self._pipelines.end_step()
 
     def _planned(self) -> StepPlan:
-        """What rows do as things are now; what has come in is applied."""
-        self._apply_events()
+        """What rows do as things are now; what has come in is applied.
+
+        Rows that somebody else holds are looked at first: one that the env resumed by itself would
+        do what is planned for it though it is to stand still.
+        """
+        if self._apply_events():
+            self._pipelines.submit(first_only=True)
+        self._holder.resume_finished()
         plan = self._pipelines.plan()
         if self._holder.can_hold:
             self._holder.hold_exactly(plan.held)
         return plan
 
-    def _apply_events(self) -> None:
+    def _apply_events(self) -> bool:
+        """Apply what operators did; whether that has reset rows."""
         obs = self._events.apply()
         if obs is not None:
             self._pipelines.observe(obs)
+        return obs is not None
 
     def _collected(self) -> StepPlan:
         for source in self._sources:
@@ -172,11 +186,12 @@ class StepDriver:
 
     def _awaited(self, plan: StepPlan) -> StepPlan:
         """Wait until a row has a fresh frame, or is resumed by somebody else."""
+        if self._is_sync:  # a row that is reset in each frame
+            return plan
         assert self._suspender is not None
 
         def can_go_on() -> bool:
             nonlocal plan
-            self._holder.resume_finished()
             plan = self._collected()
             return not self._is_blocked(plan) or not plan.awaits_frames
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -31,9 +32,16 @@ def stop_sources(pipelines: Sequence[SourcePipeline], timeout_s: float) -> None:
     for pipeline in pipelines:
         pipeline.worker.begin_stop()
     hung = _not_joined(pipelines, end_s - grace_s)
-    for pipeline in hung:
-        pipeline.worker.interrupt()
-    for pipeline in _not_joined(hung, end_s):
+    # In threads: one that hangs, too, is to keep neither the others nor the host.
+    interrupts = [
+        threading.Thread(target=_interrupt, args=(pipeline,), daemon=True) for pipeline in hung
+    ]
+    for thread in interrupts:
+        thread.start()
+    left = _not_joined(hung, end_s)
+    for thread in interrupts:
+        thread.join(max(end_s - time.monotonic(), 0.0))
+    for pipeline in left:
         warnings.warn(
             f"Source {pipeline.name} of rows {list(pipeline.env_ids)} did not stop within "
             f"{timeout_s:g} s: its compute() (or stop()) hangs. It was left behind, in a thread "
@@ -51,6 +59,13 @@ def stop_sources(pipelines: Sequence[SourcePipeline], timeout_s: float) -> None:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+def _interrupt(pipeline: SourcePipeline) -> None:
+    try:
+        pipeline.worker.interrupt()
+    except Exception as error:  # of the source's
+        pipeline.worker.stop_error = error
 
 
 def _not_joined(pipelines: Sequence[SourcePipeline], end_s: float) -> list[SourcePipeline]:

@@ -105,13 +105,12 @@ class Worker(ABC):
     def _compute(self, submission: Submission, caught: type[BaseException]) -> None:
         try:
             frame = self.computing.frame(submission)
+            with self._lock:
+                self._pacer.finished(frame.begin_s, frame.end_s)
+                self._desk.finish(frame)
         except caught as error:
             with self._lock:
                 self._desk.fail(error)
-            return
-        with self._lock:
-            self._pacer.finished(frame.begin_s, frame.end_s)
-            self._desk.finish(frame)
 
 
 class InlineWorker(Worker):

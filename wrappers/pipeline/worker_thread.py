@@ -44,7 +44,6 @@ class ThreadWorker(Worker):
         self._clock = computing.clock
         self._news = news
         self._work = threading.Event()
-        self._restarts = False
         self._closing = False
         self._planned: Submission | None = None  # what is held back, and until when
         self._begin_s = 0.0
@@ -63,8 +62,7 @@ class ThreadWorker(Worker):
     def restart(self) -> None:
         """Have the thread restart the source."""
         with self._lock:
-            self._desk.recover()
-            self._restarts = True
+            self._desk.restarting = True
         self._work.set()
 
     def begin_stop(self) -> None:
@@ -92,23 +90,32 @@ class ThreadWorker(Worker):
             self._start_source(BaseException)
             self._news.set()
             while not self._closing:
-                if self._restarts:
-                    self._restarts = False
-                    self._stop_source(BaseException)
-                    self._start_source(BaseException)
-                    self._news.set()
-                elif (submission := self._next()) is not None:
-                    self._compute(submission, BaseException)
-                    del submission  # or its images would live until the next one comes
+                try:
+                    self._go_on()
+                except BaseException as error:  # of a pacing
+                    with self._lock:
+                        self._desk.fail(error)
                     self._news.set()
             self._stop_source(BaseException)
+
+    def _go_on(self) -> None:
+        """Restart, compute, or wait until there is something to do."""
+        if self._desk.restarting:
+            self._stop_source(BaseException)
+            with self._lock:  # only now: what still fails is the source that was stopped
+                self._desk.recover()
+            self._start_source(BaseException)
+            self._news.set()
+        elif (submission := self._next()) is not None:
+            self._compute(submission, BaseException)
+            self._news.set()
 
     def _next(self) -> Submission | None:
         """The request to work on now; None after a wait, for whatever reason it ended."""
         self._work.clear()  # before the look, so that what comes after it ends the wait
         wait_s = _LOOK_AGAIN_S
         with self._lock:
-            if self._restarts or self._closing:
+            if self._desk.restarting or self._closing:
                 return None
             if self._desk.can_begin:
                 wait_s = self._begin_time_s() - self._clock.now()

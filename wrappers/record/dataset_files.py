@@ -42,17 +42,13 @@ class DatasetFiles:
         """
         waiting = 0
         for recording in self.recordings:
-            found = scan(recording.journal).index
             done = {
                 episode.uid
                 for file, shard in self.shards.items()
                 if recording.path / shard.file == file
                 for episode in shard.episodes
             }
-            waiting += sum(
-                uid not in done and episode.end is not None and episode.is_whole
-                for uid, episode in found.items()
-            )
+            waiting += len(scan(recording.journal).ended.keys() - done)
         if waiting:
             return _waiting(waiting, *(recording.path for recording in self.recordings))
         for file in self.files:
@@ -104,7 +100,7 @@ def find_files(path: Path) -> DatasetFiles:
         DatasetError: a folder that nothing was recorded into, or whose lists are damaged.
         FileNotFoundError: it is not there.
     """
-    recordings = tuple(_recordings(path))
+    recordings = tuple(find_recordings(path))
     if path.is_file():
         return DatasetFiles((path,), recordings=recordings)
     if not path.exists() and not recordings:
@@ -130,7 +126,8 @@ def find_files(path: Path) -> DatasetFiles:
     return DatasetFiles(tuple(shards), shards, attributes.get("env_args"), recordings)
 
 
-def _recordings(path: Path) -> Iterator[RecordingFolder]:
+def find_recordings(path: Path) -> Iterator[RecordingFolder]:
+    """The folders of a dataset that were recorded into; none where nothing was yet."""
     own = RecordingFolder.of(path)
     if own.schema.is_file():
         yield own

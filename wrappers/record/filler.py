@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from holdstep.errors import RecordingError
 from holdstep.wrappers.record.messages import Event
 from holdstep.wrappers.record.ring import EntryKind
 
@@ -97,11 +98,13 @@ class BlockFiller:
     @property
     def slot(self) -> Slot:
         """The next slot, to be filled and then :meth:`commit`-ted."""
+        self._check_fits(self._slot_bytes)
         assert self._block is not None
         return self._block.slots[self._num_slots]
 
     def observed(self, num_rows: int) -> ObservedRows:
         """Memory for the observations of some rows, to be filled and then :meth:`commit`-ted."""
+        self._check_fits(self._shape.observed_bytes(num_rows))
         assert self._block is not None
         return self._block.observed(self._end, num_rows)
 
@@ -111,19 +114,21 @@ class BlockFiller:
         Args:
             kind: of the entry; a slot goes with it, unless it is a FIRST.
             num_observed: how many rows' observations go with it.
+
+        Raises:
+            RecordingError: it is larger than what was reserved.
         """
+        slot_bytes = 0 if kind is EntryKind.FIRST else self._slot_bytes
+        observed_bytes = self._shape.observed_bytes(num_observed) if num_observed else 0
+        self._check_fits(slot_bytes + observed_bytes)
         if not self._kinds:
             self._oldest_s = self._clock()
             self._due_s = self._oldest_s + self._max_age_s
         self._kinds.append(kind)
         self._num_observed.append(num_observed)
-        if kind is not EntryKind.FIRST:
-            self._num_slots += 1
-            self._free_bytes -= self._slot_bytes
-        if num_observed:
-            size = self._shape.observed_bytes(num_observed)
-            self._end -= size
-            self._free_bytes -= size
+        self._num_slots += kind is not EntryKind.FIRST
+        self._end -= observed_bytes
+        self._free_bytes -= slot_bytes + observed_bytes
 
     def say(self, do: str, rows: list[int] | None = None, **values: Any) -> None:
         """Add an event between the last entry and the next one."""
@@ -176,6 +181,15 @@ class BlockFiller:
     def close(self) -> None:
         """Wait for the device, and give its memory back."""
         self._staging.close()
+
+    def _check_fits(self, num_bytes: int) -> None:
+        # The two ends of a block would write over each other, and nobody would know.
+        if num_bytes > self._free_bytes:
+            raise RecordingError(
+                f"{num_bytes} bytes were to be recorded where {self._free_bytes} were reserved; "
+                "the episodes that are under way are lost. The env must not be stepped from "
+                "within its own step."
+            )
 
     def _open(self, *, waits: bool) -> None:
         if self._travelling and not self._queue.has_free:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,19 @@ def needs_info(keys: Sequence[str] | None) -> bool:
 def needs_driver(keys: Sequence[str] | None) -> bool:
     """Whether values that come from whatever drives the env are among the keys."""
     return any(_below(key, TELEOP) for key in keys or ())
+
+
+def needs_obs(keys: Sequence[str] | None, names: Iterable[str]) -> bool:
+    """Whether observations are among the keys.
+
+    Args:
+        keys: names, folders or patterns.
+        names: of the env's observations.
+    """
+    columns = [f"obs/{name}" for name in names]
+    return keys is None or any(
+        _below(column, key) or fnmatchcase(column, key) for key in keys for column in columns
+    )
 
 
 def needs_states(keys: Sequence[str] | None) -> bool:

@@ -14,6 +14,7 @@ from holdstep.wrappers.record.files import Files, recording_errors
 from holdstep.wrappers.record.folder import SINGLE_FILE_SUFFIXES, RecordingFolder
 from holdstep.wrappers.record.lock import FolderLock
 from holdstep.wrappers.record.manifest import Manifest, Shard
+from holdstep.wrappers.record.scan import scan
 
 if TYPE_CHECKING:
     from holdstep.distributed import Rank
@@ -74,16 +75,18 @@ def rank_share(rank: Rank, path: Path, num_episodes: int) -> int:
 
     Nobody looks how far the others are, so that all come to the same shares whenever they start.
     What ranks beyond the world size have recorded, in an earlier run of more processes, is there
-    already.
+    already, if only in their journals.
 
     Args:
         rank: the process.
         path: of the dataset.
         num_episodes: in the whole dataset.
+
+    Raises:
+        RecordingError: what others have recorded is damaged, or can't be read.
     """
     others = (folder for folder in rank_folders(path) if _number(folder) >= rank.world_size)
-    there = sum(sum(1 for _ in manifest_of(folder).episodes()) for folder in others)
-    return len(rank.numbers(num_episodes - there))
+    return len(rank.numbers(num_episodes - sum(map(_num_recorded, others))))
 
 
 def merge_manifests(path: Path, *, files: Files | None = None) -> Manifest:
@@ -182,6 +185,14 @@ def manifest_of(folder: Path) -> Manifest:
         return Manifest.read(RecordingFolder(folder).manifest)
     except FileNotFoundError:
         return Manifest()
+
+
+def _num_recorded(folder: Path) -> int:
+    """How many episodes are safe in a rank's folder, which nobody records into."""
+    uids = [episode.uid for episode in manifest_of(folder).episodes()]
+    with recording_errors(f"read {folder}"):
+        in_journal = scan(RecordingFolder(folder).journal).ended.keys()
+    return len(uids) + len(in_journal - set(uids))
 
 
 def _number(folder: Path) -> int:

@@ -26,7 +26,13 @@ from holdstep.wrappers.order import Stage
 from holdstep.wrappers.record.about import about
 from holdstep.wrappers.record.first_values import FirstValues
 from holdstep.wrappers.record.formats.hdf5 import LAYOUT_ATTRIBUTES
-from holdstep.wrappers.record.keys import layout_of, needs_driver, needs_info, needs_states
+from holdstep.wrappers.record.keys import (
+    layout_of,
+    needs_driver,
+    needs_info,
+    needs_obs,
+    needs_states,
+)
 from holdstep.wrappers.record.options import RecordOptions, check_json, checked_path
 from holdstep.wrappers.record.recording import Recording
 from holdstep.wrappers.record.sources import Frame
@@ -176,6 +182,11 @@ class RecordEpisodes(VectorWrapper):
         self._needs_info = needs_info(self._options.keys)
         self._needs_driver = needs_driver(self._options.keys)
         self._driver: Mapping[str, torch.Tensor] | None = None
+        self._enables_final_obs = False
+        # A view that was made of the env before this may have switched them off.
+        if env.capabilities.final_obs and not self._adapter.final_obs_enabled:
+            self._enables_final_obs = needs_obs(self._options.keys, env.single_observation_space)
+            self._adapter.final_obs_enabled = self._enables_final_obs
         self._enables_final_state = False
         if needs_states(self._options.keys) and not self._adapter.final_state_enabled:
             self._adapter.final_state_enabled = self._enables_final_state = True
@@ -333,6 +344,8 @@ class RecordEpisodes(VectorWrapper):
             RecordingError: the writer fails; what was not acknowledged is lost.
         """
         recording, self._recording = self._recording, None
+        if self._enables_final_obs:
+            self._adapter.final_obs_enabled = False
         if self._enables_final_state:
             self._adapter.final_state_enabled = False
         if recording is None:
@@ -369,7 +382,7 @@ class RecordEpisodes(VectorWrapper):
         if self._recording is None:
             if self._closed:
                 return
-            self._start(obs, info, driver)
+            self._start(obs, info, driver).before_step()
         recording = self._recording
         assert recording is not None
         if isinstance(actions, np.ndarray):
@@ -387,7 +400,7 @@ class RecordEpisodes(VectorWrapper):
 
     def _start(
         self, obs: Obs, info: Info | None, driver: Mapping[str, torch.Tensor] = _NOTHING
-    ) -> None:
+    ) -> Recording:
         """Start recording, now that it is known what there is to be recorded."""
         layout = layout_of(self._options.keys, self.env, obs, info, driver)
         attributes = about(self._adapter, self._options.attributes, self.num_envs)
@@ -398,7 +411,7 @@ class RecordEpisodes(VectorWrapper):
         for frame, rows, seed in self._first.take():
             recording.before_reset()
             recording.reset(frame, rows, seed)
-        recording.before_step()
+        return recording
 
     def _say(self, do: str, env_ids: EnvIds, **values: Any) -> None:
         self._check_open()

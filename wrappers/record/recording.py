@@ -89,6 +89,7 @@ class Recording:
         self._final_mask = "_final_obs" if self._has_obs else "_final_state"
         self._looks = env.device.type == "cpu"  # whether masks can be looked at without a wait
         self._takes = True  # what comes next
+        self._is_stepping = False  # between before_step() and step()
         self._is_torn = False
 
     @property
@@ -103,6 +104,7 @@ class Recording:
             RecordingError: the writer has failed.
         """
         self._check()
+        self._is_stepping = True
         self._takes = not self._is_finished()
         if self._takes:
             self._has_room = self._filler.reserve(3 if self._gap.is_open else 2)
@@ -112,13 +114,16 @@ class Recording:
     def before_reset(self) -> None:
         """Make room for first observations; waits for it whatever the policy.
 
+        What is reset while the env is stepped, as by a condition that a row waits for, leaves the
+        step its own room.
+
         Raises:
             RecordingError: the writer has failed.
         """
         self._check()
         self._takes = not self._is_finished()
         if self._takes:
-            self._filler.reserve(2, waits=True)
+            self._has_room = self._filler.reserve(4 if self._is_stepping else 2, waits=True)
 
     def step(self, frame: Frame, active: torch.Tensor, success: Success | None) -> None:
         """Record a step; the tensors may be written to afterwards.
@@ -129,6 +134,7 @@ class Recording:
             success: whether rows have succeeded, and of which rows that is known, bool ``[N]``;
                 None if nothing is.
         """
+        self._is_stepping = False
         if not self._takes:
             return
         if not self._has_room:
@@ -155,9 +161,9 @@ class Recording:
             return
         self._mend()
         self._is_torn = True
-        if seed is not None:
-            self._filler.say("seed", seed=int(seed))
         self._packer.observed(self._filler.observed(num_rows), frame, rows)
+        if seed is not None:  # not before: it would be told of the next reset, if this one failed
+            self._filler.say("seed", seed=int(seed))
         self._filler.commit(EntryKind.FIRST, num_rows)
         self._is_torn = False
 
@@ -174,6 +180,8 @@ class Recording:
         self._check()
         self._send_all()
         self._queue.flush()
+        if self._is_stepping and self._takes:  # its room was sent
+            self._has_room = self._filler.reserve(2, waits=True)
 
     def close(self) -> None:
         """Finish the dataset. Called once.

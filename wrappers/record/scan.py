@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdstep.wrappers.record.index import Address, EpisodeIndex
+from holdstep.wrappers.record.index import Address, EpisodeIndex, JournalEpisode
 from holdstep.wrappers.record.records import (
     HEADER_BYTES,
     MAGIC,
@@ -75,6 +75,15 @@ class Scan:
     cut: list[Span] = field(default_factory=list)
     holes: list[Span] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+
+    @property
+    def ended(self) -> dict[int, JournalEpisode]:
+        """The episodes that have ended and are whole, by number."""
+        return {
+            uid: episode
+            for uid, episode in self.index.items()
+            if episode.end is not None and episode.is_whole
+        }
 
 
 def segment_name(number: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from holdstep.policies.teleop.devices.driving_state import DrivingState
 from holdstep.wrappers.pipeline.events import NO_EVENTS, ExecutionState, SourceEvents
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class OperatorControls:
     ) -> None:
         self._mapping = mapping
         self._env_ids = tuple(env_ids)
-        self._state = state
+        self._driving = DrivingState(state)
         self._reclutch = reclutch
         self._neutral, self._low, self._high = (
             np.array(numbers, dtype=np.float64)
@@ -68,6 +69,11 @@ class OperatorControls:
         self._on = dict.fromkeys((toggle.input for toggle in mapping.toggles), False)
         self._locked = {move.input for move in mapping.moves} if reclutch else set()
         self._last_time_s: float | None = None
+
+    @property
+    def operator_state(self) -> ExecutionState:
+        """What the operator wants, whatever the host does."""
+        return self._driving.operator
 
     def update(
         self, frame: InputFrame, *, host_events: SourceEvents = NO_EVENTS, sim_time_s: float = 0.0
@@ -82,23 +88,26 @@ class OperatorControls:
         self._unlock(frame)
         if host_events.reset:
             self._begin_episodes(host_events.reset_env_ids or self._env_ids, frame)
-        for edge in host_events.edges:
-            self._enter(edge, frame)
+        # Operators meant what they saw, so theirs come first: "pause" is no answer to a pause of
+        # the host's in the same frame.
         events = self._orders(frame)
-        if self._state is not ExecutionState.RUNNING:
+        for edge in host_events.edges:
+            self._host_enters(edge, frame)
+        state = self._driving.in_force
+        if state is not ExecutionState.RUNNING:
             self._last_time_s = None
-            return Controlled(actions=None, events=events, state=self._state)
+            return Controlled(actions=None, events=events, state=state)
         last_s = sim_time_s if self._last_time_s is None else self._last_time_s
         actions = self._actions(frame, elapsed_s=max(sim_time_s - last_s, 0.0))
         self._last_time_s = sim_time_s
-        return Controlled(actions=actions, events=events, state=self._state)
+        return Controlled(actions=actions, events=events, state=state)
 
     def _orders(self, frame: InputFrame) -> SourceEvents:
         edges: list[ExecutionState] = []
         reset = discard_last = False
         success: bool | None = None
         for name in frame.pressed:
-            if name in self._on and self._state is ExecutionState.RUNNING:
+            if name in self._on and self._runs:
                 self._on[name] = not self._on[name]
             for order in self._mapping.commands.get(name, ()):
                 if order == "reset":
@@ -109,10 +118,10 @@ class OperatorControls:
                 elif order == "discard_last":
                     discard_last = True
                 else:
-                    edges += self._enter(self._next_state(order), frame)
+                    edges += self._enter(self._driving.ordered(order), frame)
         if frame.closed:
             edges += self._enter(ExecutionState.STOPPED, frame)
-        elif not frame.connected and self._state is ExecutionState.RUNNING:
+        elif not frame.connected and self._driving.operator is ExecutionState.RUNNING:
             edges += self._enter(ExecutionState.PAUSED, frame)
         return SourceEvents(
             reset=reset,
@@ -122,21 +131,26 @@ class OperatorControls:
             edges=tuple(edges),
         )
 
-    def _next_state(self, order: str) -> ExecutionState:
-        if order == "start":
-            return ExecutionState.RUNNING
-        if order == "stop" or self._state is ExecutionState.STOPPED:
-            return ExecutionState.STOPPED  # which "pause" does not leave: only "start" does
-        running = self._state is ExecutionState.RUNNING
-        return ExecutionState.PAUSED if running else ExecutionState.RUNNING
+    @property
+    def _runs(self) -> bool:
+        return self._driving.in_force is ExecutionState.RUNNING
 
-    def _enter(self, state: ExecutionState, frame: InputFrame) -> list[ExecutionState]:
-        if state is self._state:
+    def _enter(self, state: ExecutionState | None, frame: InputFrame) -> list[ExecutionState]:
+        if state is None:
             return []
-        self._state = state
-        if state is ExecutionState.RUNNING:
+        before = self._driving.in_force
+        self._driving.operator_enters(state)
+        if self._driving.in_force is before:
+            return []
+        if self._runs:
             self._lock(frame)
-        return [state]
+        return [self._driving.in_force]
+
+    def _host_enters(self, state: ExecutionState, frame: InputFrame) -> None:
+        ran = self._runs
+        self._driving.host_enters(state)
+        if self._runs and not ran:
+            self._lock(frame)
 
     def _begin_episodes(self, env_ids: Sequence[int], frame: InputFrame) -> None:
         rows = [row for row, env_id in enumerate(self._env_ids) if env_id in env_ids]

@@ -24,7 +24,8 @@ class DeviceSource(ABC):
     """Drives rows with what an operator presses; see :class:`KeyboardSource` for the arguments.
 
     All of its rows do the same. A frame takes some 20 us, so ``mode="sync"`` is the natural way to
-    step with it, and nothing is ever stale. May be started again.
+    step with it, and nothing is ever stale. May be started again; if the device had failed, or the
+    operator was not driving, it comes back paused, since nobody may be at hand.
     """
 
     uses_obs: bool = False
@@ -39,6 +40,7 @@ class DeviceSource(ABC):
     ) -> None:
         self.mapping = ActionMapping.of(mapping)
         self._check_inputs(self.mapping.inputs)
+        self._begins_paused = start_paused  # the next start
         self._start_paused = start_paused
         self._reclutch = reclutch
         self._clock = clock
@@ -57,7 +59,7 @@ class DeviceSource(ABC):
             BackendUnavailableError: it is not there, or can't be heard.
         """
         self.stop()
-        state = ExecutionState.PAUSED if self._start_paused else ExecutionState.RUNNING
+        state = ExecutionState.PAUSED if self._begins_paused else ExecutionState.RUNNING
         self._controls = OperatorControls(
             self.mapping, env_ids, state=state, reclutch=self._reclutch
         )
@@ -117,8 +119,14 @@ class DeviceSource(ABC):
     def stop(self) -> None:
         """Let go of the device; may be called twice."""
         listener, self._listener = self._listener, None
-        if listener is not None:
-            sdl_shared.detach(listener)
+        if listener is None:
+            return  # a start that failed does not change how the next one begins
+        assert self._controls is not None
+        # What was ordered after the last frame counts, too.
+        self._controls.update(listener.inputs.take())
+        was_driving = self._controls.operator_state is ExecutionState.RUNNING
+        self._begins_paused = self._start_paused or listener.failure is not None or not was_driving
+        sdl_shared.detach(listener)
 
     @property
     @abstractmethod

@@ -22,7 +22,7 @@ class InputFrame:
         least: the smallest magnitude that each had since the last look.
         pressed: inputs that were pressed since the last look, in order; as often as they were.
         connected: whether the device is there.
-        closed: the operator closed the device's window.
+        closed: the operator closed the device's window since the last look.
         time_s: when this look was taken, on the monotonic clock [s].
     """
 
@@ -91,6 +91,8 @@ class InputState:
             )
             self._least = {name: abs(value) for name, value in self._values.items()}
             self._pressed = []
+            # An edge, as a pressed key is, so that one can start again after it.
+            self._closed = False
         return frame
 
     def _set(self, name: str, value: float) -> None:

@@ -105,6 +105,20 @@ class Se2Keyboard(KeyboardSource):
         moves = paired_moves(pairs, speeds) + paired_moves(pad, speeds)
         super().__init__(ActionMapping(action_dim=3, moves=moves, commands=commands), **options)
 
+    @classmethod
+    def for_env(cls, env: TorchVectorEnv, **options: Any) -> Se2Keyboard:
+        """A keyboard for an env whose actions are a base's speeds.
+
+        Args:
+            env: the env.
+            **options: as for the class.
+
+        Raises:
+            ConfigError: its actions have not 3 entries.
+        """
+        _width_of(env, cls, (3,))
+        return cls(**options)
+
 
 class Se3Keyboard(KeyboardSource):
     """An arm by the keyboard: a step of its hand in position and rotation, and the gripper.
@@ -137,6 +151,29 @@ class Se3Keyboard(KeyboardSource):
             commands=commands,
         )
         super().__init__(mapping, **options)
+
+    @classmethod
+    def for_env(cls, env: TorchVectorEnv, **options: Any) -> Se3Keyboard:
+        """A keyboard for an env whose actions are steps of a hand; with a gripper, if they are 7.
+
+        Args:
+            env: the env.
+            **options: as for the class.
+
+        Raises:
+            ConfigError: its actions have neither 6 nor 7 entries.
+        """
+        return cls(gripper_term=_width_of(env, cls, (6, 7)) == 7, **options)
+
+
+def _width_of(env: TorchVectorEnv, device: type, widths: tuple[int, ...]) -> int:
+    shape = tuple(env.single_action_space.shape or ())
+    if len(shape) != 1 or shape[0] not in widths:
+        raise ConfigError(
+            f"{device.__name__} makes actions of {' or '.join(map(str, widths))} entries, those of "
+            f"the env have the shape {shape}. KeyboardSource.for_env(env) has keys for any vector."
+        )
+    return int(shape[0])
 
 
 def paired_moves(pairs: Iterable[tuple[str, str]], scales: Iterable[float]) -> tuple[Move, ...]:

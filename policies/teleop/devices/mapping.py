@@ -24,7 +24,7 @@ class ActionMapping:
             several.
         neutral: the action while nothing is pressed, A numbers; zeros by default.
         low: the least value of each entry, or one for all.
-        high: the largest.
+        high: the largest; not less than ``low``.
 
     Raises:
         ConfigError: entries that don't exist, or inputs that are used twice in different ways.
@@ -139,6 +139,14 @@ class ActionMapping:
                 f"The input {twice[0]!r} has two meanings. Let it either move, toggle, or give "
                 "commands (a list of them, if it should give several)."
             )
+        assert isinstance(self.low, tuple)
+        assert isinstance(self.high, tuple)
+        for index, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if not low <= high:  # also where one is NaN
+                raise ConfigError(
+                    f"Entry {index} of the action has bounds that leave nothing: low {low:g}, "
+                    f"high {high:g}. low must not be greater than high."
+                )
         kinds = {(move.index, move.integrate) for move in self.moves}
         switched = {toggle.index for toggle in self.toggles}
         for index in range(self.action_dim):

@@ -6,7 +6,7 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -186,9 +186,7 @@ class SdlThread:
                     each.inputs.set_connected(False)
             self._gamepads.close(event.instance_id)
         elif event.type == pygame.CONTROLLERDEVICEADDED:
-            for each in self.listeners:
-                if each.gamepad is not None and each.instance_id is None:
-                    self._plug_in(each)
+            self._plug_in_again(event.device_index)
 
     def _add(self, listener: Listener) -> None:
         if listener.gamepad is not None and not self._plug_in(listener):
@@ -201,10 +199,32 @@ class SdlThread:
         self.listeners.append(listener)
 
     def _plug_in(self, listener: Listener) -> bool:
-        listener.instance_id = self._gamepads.open(listener.gamepad or 0)
+        taken = self._instance_ids(
+            each for each in self.listeners if each.gamepad != listener.gamepad
+        )
+        listener.instance_id = self._gamepads.open(listener.gamepad or 0, taken=taken)
         plugged_in = listener.instance_id is not None
         listener.inputs.set_connected(plugged_in)
         return plugged_in
+
+    def _plug_in_again(self, device_index: int) -> None:
+        """A gamepad is there: it is that of the first number that has lost its own."""
+        lost = [e for e in self.listeners if e.gamepad is not None and e.instance_id is None]
+        if not lost:
+            return
+        number = min(each.gamepad or 0 for each in lost)
+        taken = self._instance_ids(self.listeners)
+        instance_id = self._gamepads.open_new(device_index, taken=taken)
+        if instance_id is None:
+            return
+        for each in lost:
+            if each.gamepad == number:
+                each.instance_id = instance_id
+                each.inputs.set_connected(True)
+
+    @staticmethod
+    def _instance_ids(listeners: Iterable[Listener]) -> set[int]:
+        return {each.instance_id for each in listeners if each.instance_id is not None}
 
     def _remove(self, listener: Listener) -> None:
         if listener in self.listeners:

@@ -13,20 +13,31 @@ class ControlEvents:
     The states of both are kept apart, and what is in force is the more cautious of the two: stopped
     before paused before running. A reset is an edge: isaacteleop's own state manager says "reset"
     in every frame in which the kill button is held.
+
+    Args:
+        resumes: whether an operator whose buttons say "running" from the first frame on is driving.
+            If not, because they had paused an earlier session, they are once the buttons have said
+            something else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, resumes: bool = True) -> None:
+        self._resumes = resumes
         self.host_reset = False
         self._host_state = ExecutionState.RUNNING
-        self._operator_state = ExecutionState.RUNNING
+        self._operator_state = ExecutionState.RUNNING if resumes else ExecutionState.PAUSED
         self._operator_reset = False
-        self._last_state = ExecutionState.RUNNING
+        self._last_state = self._operator_state
         self._last_reset = False
 
     @property
     def state(self) -> ExecutionState:
         """What is in force."""
         return min(self._host_state, self._operator_state)
+
+    @property
+    def operator_runs(self) -> bool:
+        """Whether the operator, as far as they have a say, is driving."""
+        return self._operator_state is ExecutionState.RUNNING
 
     @property
     def reset(self) -> bool:
@@ -46,7 +57,8 @@ class ControlEvents:
 
     def operator_says(self, state: ExecutionState, *, reset: bool) -> None:
         """What the operator's buttons say in this frame."""
-        self._operator_state = state
+        self._resumes = self._resumes or state is not ExecutionState.RUNNING
+        self._operator_state = state if self._resumes else ExecutionState.PAUSED
         self._operator_reset = reset
 
     def end_frame(self, env_ids: tuple[int, ...]) -> SourceEvents:

@@ -33,14 +33,7 @@ class OutputActions:
     ) -> None:
         if not names:
             raise ConfigError("output must name at least one output of the pipeline.")
-        for name in names:
-            if name not in output_types:
-                raise ConfigError(
-                    f"The pipeline has no output {name!r}."
-                    + nearest_names(name, output_types)
-                    + f" It has: {', '.join(map(repr, output_types))}; say which one is the action "
-                    "with output=..."
-                )
+        check_outputs(names, output_types, option="output")
         self._names = tuple(names)
         widths = [_width(output_types[name]) for name in names]
         width = None if None in widths else sum(widths)  # type: ignore[arg-type]
@@ -76,6 +69,27 @@ class OutputActions:
                 f"not {self.action_dim}."
             )
         return actions
+
+
+def check_outputs(names: Sequence[str], output_types: Mapping[str, Any], *, option: str) -> None:
+    """Refuse outputs that a pipeline does not have.
+
+    Args:
+        names: what is asked for.
+        output_types: what the pipeline returns, its ``output_types()``.
+        option: by which they are asked for.
+
+    Raises:
+        ConfigError: names the first that does not exist.
+    """
+    for name in names:
+        if name not in output_types:
+            raise ConfigError(
+                f"The pipeline has no output {name!r}."
+                + nearest_names(name, output_types)
+                + f" It has: {', '.join(map(repr, output_types))}; say which one is meant with "
+                f"{option}=..."
+            )
 
 
 def _all(group: Any) -> range:

@@ -11,8 +11,9 @@ from holdstep.errors import BackendUnavailableError, ConfigError, DatasetError
 from holdstep.policies.teleop.session.config import in_sync_mode, load_teleop
 from holdstep.policies.teleop.session.control import ControlEvents, ControlGraph
 from holdstep.policies.teleop.session.external_inputs import ExternalInputs
+from holdstep.policies.teleop.session.frame_context import FrameContext
 from holdstep.policies.teleop.session.info import SessionInfo
-from holdstep.policies.teleop.session.output_actions import OutputActions
+from holdstep.policies.teleop.session.output_actions import OutputActions, check_outputs
 from holdstep.policies.teleop.session.recording import read_recording
 from holdstep.wrappers.pipeline.events import ExecutionState
 from holdstep.wrappers.pipeline.source import SourceRequest, SourceResult
@@ -37,7 +38,8 @@ class IsaacTeleopSource(SessionInfo):
     recording that lacks a source's channels, is cut off or compressed is refused at the start.
 
     A failed session can't go on. :meth:`start` opens a new one, on a pipeline that is built anew if
-    ``config`` is a callable, and else is told to reset; a replay begins again.
+    ``config`` is a callable, and else is told to reset; a replay begins again. A live operator who
+    had paused or stopped has to order the new one to run, even if its buttons begin with "running".
 
     Args:
         config: a ``TeleopSessionConfig`` (see :func:`session_config` for one from plain pieces), or
@@ -45,6 +47,8 @@ class IsaacTeleopSource(SessionInfo):
             since retargeters remember things.
         output: the pipeline's output that is the action, or several of them, one after another.
         action_dim: the width that actions have to have; what the pipeline says by default.
+        extra_outputs: outputs of the pipeline besides, which are wanted of each frame: they are in
+            its context (see :class:`~holdstep.policies.teleop.FrameContext`).
 
     Attributes:
         lossless: whether every frame has to be computed, as for a replay.
@@ -64,6 +68,7 @@ class IsaacTeleopSource(SessionInfo):
         *,
         output: str | Sequence[str] = "action",
         action_dim: int | None = None,
+        extra_outputs: str | Sequence[str] = (),
     ) -> None:
         self._teleop = load_teleop()
         core = load_teleop("retargeting_engine.interface.retargeter_core_types")
@@ -71,12 +76,16 @@ class IsaacTeleopSource(SessionInfo):
         events = load_teleop("retargeting_engine.interface.execution_events")
         self._events_class, self._state_class = events.ExecutionEvents, events.ExecutionState
         self._make_config = config if callable(config) else lambda: config
-        self._output = (output,) if isinstance(output, str) else tuple(output)
+        self._output, self._extra_outputs = (
+            (names,) if isinstance(names, str) else tuple(names)
+            for names in (output, extra_outputs)
+        )
         self._wanted_action_dim = action_dim
         self._env_ids: tuple[int, ...] = ()
         self._entered = False
         self._used = False
         self._reused = False
+        self._operator_ran = True
         self.num_frames: int | None = None
         self._prepare()
 
@@ -140,7 +149,9 @@ class IsaacTeleopSource(SessionInfo):
             events=events,
             state=state,
             end_of_replay=self._ended,
-            context=self.session.last_context,
+            context=FrameContext.of(
+                self.session.last_context, {name: outputs[name] for name in self._extra_outputs}
+            ),
         )
 
     def stop(self) -> None:
@@ -148,6 +159,7 @@ class IsaacTeleopSource(SessionInfo):
         if not self._entered:
             return
         self._entered = False
+        self._operator_ran = self._events.operator_runs
         try:
             self.session.__exit__(None, None, None)
         finally:
@@ -169,12 +181,16 @@ class IsaacTeleopSource(SessionInfo):
         self.config = config
         self.lossless = config.mode is self._teleop.SessionMode.REPLAY
         self.num_frames = None
+        output_types = config.pipeline.output_types()
         self._actions = OutputActions(
-            config.pipeline.output_types(), self._output, action_dim=self._wanted_action_dim
+            output_types, self._output, action_dim=self._wanted_action_dim
         )
-        self._events = ControlEvents()
+        check_outputs(self._extra_outputs, output_types, option="extra_outputs")
         control = config.teleop_control_pipeline
         self._has_control = control is not None
+        # Without buttons nobody could go on; and a recording says itself what was pressed.
+        says_so = self._has_control and not self.lossless
+        self._events = ControlEvents(resumes=self._operator_ran or not says_so)
         if control is not None:
             control = ControlGraph(control, self._events)
         try:

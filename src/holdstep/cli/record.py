@@ -39,7 +39,8 @@ class Record:
     """Where to: a folder, or a file *.hdf5."""
 
     num_episodes: int | None = None
-    """Episodes in the dataset at the end; by default 100, or those of the dataset to replay."""
+    """Episodes in the dataset at the end, by default 100; or so many of the dataset to replay, by
+    default all."""
 
     num_envs: int = 64
     """Rows."""
@@ -129,9 +130,8 @@ class Record:
         from holdstep.cli.quiet import quiet_simulators
         from holdstep.cli.record_sources import source_of
         from holdstep.wrappers.record.opening import next_uid
-        from holdstep.wrappers.record.ranks import rank_share
 
-        wanted = rank_share(rank, self.out, self._num_episodes())
+        wanted = self._share(rank)
         if wanted == 0:
             return 0
         # Seeds depend on all attempts so far, lest a start that kept nothing be made again.
@@ -147,23 +147,28 @@ class Record:
                 recorder.reset(seed=rank.seed(self.seed))
                 recorder.flush()
             there = recorder.stats().num_episodes
+            missing = (source.num_left or 0) if wanted is None else wanted - there
             # Several bars or tables would write over each other.
-            bar = _progress_bar(wanted, there, rank, shown=rank.is_first and not self.live)
+            bar = _progress_bar(there + missing, there, rank, shown=rank.is_first and not self.live)
             table = live_table(recorder, shown=rank.is_first and self.live)
             with bar as advance, table, quiet_simulators(self.verbose):
-                if there < wanted:
+                if missing > 0:
                     seed = rank.seed(self.seed, 2, num_begun)
-                    source.record(recorder, wanted - there, seed, advance)
+                    source.record(recorder, missing, seed, advance)
             recorder.close()
             return recorder.stats().num_episodes
 
-    def _num_episodes(self) -> int:
-        from holdstep.wrappers.record import Dataset
+    def _share(self, rank: Rank) -> int | None:
+        """Episodes in this rank's folder at the end; None for what the source has left for it.
 
-        if self.num_episodes is not None or self.replay is None:
-            return 100 if self.num_episodes is None else self.num_episodes
-        with Dataset(self.replay) as dataset:
-            return len(dataset)
+        Each of the episodes to replay is one rank's, whoever has replayed how many in earlier runs.
+        """
+        from holdstep.wrappers.record.ranks import rank_share
+
+        if self.replay is not None and (self.num_episodes is None or not self.only_successes):
+            return None
+        num_episodes = 100 if self.num_episodes is None else self.num_episodes
+        return rank_share(rank, self.out, num_episodes)
 
     def _checked_settings(self) -> dict[str, Any]:
         """The env's settings; what can be, is checked before a simulator is built."""
@@ -179,6 +184,9 @@ class Record:
                 option = name.replace("_", "-")
                 raise ConfigError(f"--{option} must be at least 1, got {value}.")
         if self.replay is not None:
+            from holdstep.wrappers.record import Dataset
+
+            Dataset(self.replay).close()  # is there one?
             source, target = self.replay.resolve(), self.out.resolve()
             if source.is_relative_to(target) or target.is_relative_to(source):
                 raise ConfigError(
@@ -207,7 +215,7 @@ class Record:
         stack.callback(env.close)
         return suspended(env, self.suspend)
 
-    def _recorder(self, env: TorchVectorEnv, folder: Path, wanted: int) -> RecordEpisodes:
+    def _recorder(self, env: TorchVectorEnv, folder: Path, wanted: int | None) -> RecordEpisodes:
         from holdstep.wrappers.record.recorder import RecordEpisodes
 
         keys = list(self.keys) or ["obs", "actions", "rewards", "terminated", "truncated"]

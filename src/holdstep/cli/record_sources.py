@@ -25,7 +25,13 @@ _INITIAL = "initial_state/"
 
 
 class Source(Protocol):
-    """Drives an env that is recorded."""
+    """Drives an env that is recorded.
+
+    Attributes:
+        num_left: how many episodes there are for it to run; None if there is no end to them.
+    """
+
+    num_left: int | None
 
     def record(
         self, env: RecordEpisodes, num_episodes: int, seed: int, advance: Callable[[], None]
@@ -86,6 +92,8 @@ class PolicySource:
         command: its options.
     """
 
+    num_left: int | None = None
+
     def __init__(self, policy: Any, command: Record) -> None:
         self._policy = policy
         self._command = command
@@ -128,6 +136,8 @@ class ScriptSource:
         max_attempts: the most episodes to start.
     """
 
+    num_left: int | None = None
+
     def __init__(self, script: Callable[..., Any], *, max_attempts: int | None) -> None:
         self._script = script
         self._max_attempts = max_attempts
@@ -155,9 +165,9 @@ class ReplaySource:
     """The actions of a dataset, applied from its initial states.
 
     Of several processes, each takes every so manieth episode. One that was replayed by an earlier
-    run is not replayed again: the file and the name of its original are attributes of it
-    (``replay_of_file``, ``replay_of``). Where the env itself does not say whether an episode
-    succeeded, it is what the original says.
+    run, of however many processes, is not replayed again: the file and the name of its original are
+    attributes of it (``replay_of_file``, ``replay_of``). Where the env itself does not say whether
+    an episode succeeded, it is what the original says.
 
     Args:
         path: of the dataset.
@@ -170,7 +180,14 @@ class ReplaySource:
 
         self._dataset: Dataset = Dataset(path)
         self._command = command
-        self._rank = rank
+        count = len(self._dataset)
+        if command.num_episodes is not None and not command.only_successes:
+            count = min(count, command.num_episodes)
+        # Which ones are this process's must not depend on how far the others are. Which ones are
+        # done is looked up before the recorder is opened, which moves them about.
+        done = _replayed(command.out)
+        self._waiting = [i for i in rank.numbers(count) if self._original(i) not in done]
+        self.num_left: int | None = len(self._waiting)
 
     def record(
         self, env: RecordEpisodes, num_episodes: int, seed: int, advance: Callable[[], None]
@@ -179,13 +196,9 @@ class ReplaySource:
         from holdstep.cli.told_success import ToldSuccess
         from holdstep.wrappers import run_per_env
 
-        # Which ones are this process's must not depend on how far the others are.
-        mine = self._rank.numbers(len(self._dataset))
-        done = _replayed(self._command.out)
-        waiting = [index for index in mine if self._original(index) not in done]
+        waiting = self._waiting[::-1]
         if not waiting:
             return
-        waiting.reverse()
         attempts = min(len(waiting), self._command.max_attempts or len(waiting))
         told = ToldSuccess(env, self._command.success or "success", self._command.success_when)
 
@@ -243,11 +256,7 @@ class ReplaySource:
 
 def _replayed(path: Path) -> set[tuple[str, str]]:
     """Files and names of the episodes whose replays are in a dataset."""
-    from holdstep.wrappers.record import Dataset
+    from holdstep.wrappers.record.acknowledged import acknowledged_attributes
 
-    try:
-        with Dataset(path) as dataset:
-            known = [entry.attributes for entry in dataset.entries()]
-    except (DatasetError, FileNotFoundError):
-        return set()
+    known = acknowledged_attributes(path)
     return {(str(of.get("replay_of_file")), str(of.get("replay_of"))) for of in known}

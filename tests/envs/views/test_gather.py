@@ -190,6 +190,28 @@ def test_chunks_are_gathered_too():
     assert info["active"].all()
 
 
+def test_a_row_whose_next_answer_comes_amid_the_chunks_of_others_has_played_its_own():
+    inner = SuspendOnWait(make("holdstep:PointMass", num_envs=3, device="cpu", seed=0))
+
+    class Asking(VectorWrapper):
+        """Row 0 asks for its next chunk at once, and has it when row 1 is at its second action."""
+
+        def step(self, actions):
+            result = super().step(actions)
+            if result[4]["active"][0]:
+                inner.suspend([0], until=lambda: int(inner.episode_length_buf[1]) % 4 == 2)
+            return result
+
+    env = GatherSteps(Asking(ActionChunkReplay(inner, chunk_length=4)))
+    env.reset()
+    for steps in (4, 8):
+        inner.suspend([1], until=Countdown(7))
+        *_, info = env.step(torch.zeros(3, 4, 2))
+        assert info["num_steps"].tolist() == [4, 4, 4]
+        assert env.episode_length_buf.tolist() == [steps] * 3
+        assert not inner.postponed_ids
+
+
 VIEWS = {"rsl_rl": "RslRlVecEnv", "stable_baselines3": "Sb3VecEnv", "skrl": "SkrlEnv"}
 
 

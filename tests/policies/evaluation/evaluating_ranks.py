@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import io
+import time
 from pathlib import Path
 
 import torch
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from holdstep import evaluate
 from holdstep.cli.evaluate import Evaluate
@@ -26,10 +29,22 @@ def to_the_goal(obs):
     return 2.0 * obs["policy"][:, 4:] - 1.5 * obs["policy"][:, 2:4]
 
 
-def chunks(num_episodes, **options):
+class SlowToTheGoal(ToTheGoal):
+    """Thinks for a while, once."""
+
+    _has_thought = False
+
+    def infer(self, *args, **options):
+        if not self._has_thought:
+            self._has_thought = True
+            time.sleep(2.0)
+        return super().infer(*args, **options)
+
+
+def chunks(num_episodes, slow=False, **options):
     """A policy of chunks, whose noise follows from the episodes' numbers."""
     texts = [f"go {episode % 3}" for episode in range(num_episodes)]
-    policy = ToTheGoal(uses_instructions=True)
+    policy = (SlowToTheGoal if slow else ToTheGoal)(uses_instructions=True)
     return evaluate(point_mass(3), policy, num_episodes, 5, instructions=texts, **options)
 
 
@@ -63,8 +78,9 @@ def endless(num_episodes, rank):
 def evaluate_everything(folder):
     """All of it, with two ranks; what each came to."""
     rank = Rank.of_environment()
-    with process_group(rank):  # of the script's own, which evaluate() uses
-        whole = chunks(11, rank=rank)
+    with process_group(rank):  # of the script's own, whose ranks may not wait long
+        _set_pg_timeout(datetime.timedelta(seconds=0.5))
+        whole = chunks(11, rank=rank, slow=rank.number == 1)
     few = chunks(1, rank=rank)
     runs = one_seed_for_all(8, rank=rank)
     try:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 import yaml
 
 pytest.importorskip("rsl_rl", reason="the extra 'rsl-rl' is not installed")
+
+from rsl_rl.algorithms import PPO
 
 from holdstep.envs import RslRlVecEnv, make
 from holdstep.errors import CheckpointError, ClosedEnvError, ConfigError
@@ -80,6 +83,76 @@ def test_a_run_is_resumed_from_its_folder(tmp_path):
     assert optimizer[0]["step"] == 3 * steps_each
 
 
+def test_a_run_that_was_killed_in_a_save_is_resumed_from_the_checkpoint_before(
+    tmp_path, monkeypatch
+):
+    save = torch.save
+
+    def killed(saved, file):
+        save(saved, file)
+        if "model_1" in str(file):
+            whole = Path(file).read_bytes()
+            Path(file).write_bytes(whole[: len(whole) // 2])
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings(tmp_path))
+    (run,) = (tmp_path / "cartpole").iterdir()
+    assert [path.name for path in run.glob("model_*.pt")] == ["model_0.pt"]
+    resumed = train(settings(tmp_path, resume=run, iterations=1))
+    assert [iteration.index for iteration in resumed.iterations] == [1]
+
+
+def small_runner(config_changes=None):
+    from rsl_rl.runners import OnPolicyRunner
+
+    from holdstep.policies.rsl_rl.runner import make_runner
+    from holdstep.policies.rsl_rl.task_config import small_ppo
+
+    view = RslRlVecEnv(make("holdstep:CartPole", num_envs=2, device="cpu"))
+    config = small_ppo(view.env)
+    config["algorithm"] |= config_changes or {}
+    return make_runner(view, config, base=OnPolicyRunner, quiet=True)
+
+
+def test_a_checkpoint_is_uploaded_under_its_name_once_it_has_it(tmp_path, monkeypatch):
+    runner = small_runner()
+    uploaded = []
+
+    def upload(logger, path, iteration):
+        assert load_checkpoint(path)["iter"] == iteration
+        uploaded.append((path, iteration))
+
+    monkeypatch.setattr(type(runner.logger), "save_model", upload)
+    runner.current_learning_iteration = 3
+    for name in ("model_3.pt", "again.pt"):
+        runner.save(str(tmp_path / name))
+    assert uploaded == [(str(tmp_path / "model_3.pt"), 3), (str(tmp_path / "again.pt"), 3)]
+    assert {path.name for path in tmp_path.iterdir()} == {"model_3.pt", "again.pt"}
+
+
+class ForgetfulPPO(PPO):
+    """As of rsl_rl 5.0.1, whose load() leaves the learning rate that it adapts as it was."""
+
+    def load(self, *args):
+        before = self.learning_rate
+        loaded = super().load(*args)
+        self.learning_rate = before
+        return loaded
+
+
+@pytest.mark.parametrize(("parts", "expected"), [(None, 2e-5), ({"actor": True}, 1e-3)])
+def test_an_adapted_learning_rate_is_resumed_with_the_optimizer(tmp_path, parts, expected):
+    algorithm = {"class_name": ForgetfulPPO, "learning_rate": 1e-3}
+    adapted, resumed = (small_runner(algorithm) for _ in range(2))
+    adapted.alg.optimizer.param_groups[0]["lr"] = 2e-5
+    adapted.save(str(tmp_path / "model_0.pt"))
+    resumed.load(str(tmp_path / "model_0.pt"), load_cfg=parts)
+    assert resumed.alg.learning_rate == expected
+
+
 def test_resuming_refuses_code_before_anything_is_built(tmp_path):
     file = tmp_path / "model_5.pt"
     torch.save({"infos": RunsCode(tmp_path / "ran")}, file)
@@ -91,13 +164,7 @@ def test_resuming_refuses_code_before_anything_is_built(tmp_path):
 
 def test_the_runner_itself_never_unpickles(tmp_path):
     """Task-specific runners call load() on their own; that path is safe, too."""
-    from rsl_rl.runners import OnPolicyRunner
-
-    from holdstep.policies.rsl_rl.runner import make_runner
-    from holdstep.policies.rsl_rl.task_config import small_ppo
-
-    view = RslRlVecEnv(make("holdstep:CartPole", num_envs=2, device="cpu"))
-    runner = make_runner(view, small_ppo(view.env), base=OnPolicyRunner, quiet=True)
+    runner = small_runner()
     file = tmp_path / "model_5.pt"
     torch.save({"infos": RunsCode(tmp_path / "ran")}, file)
     with pytest.raises(CheckpointError, match="could run code"):

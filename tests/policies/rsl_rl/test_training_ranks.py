@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,13 +69,17 @@ def stopped_run(folder, index, **changes):
     return max(folder.glob("*/*/"))
 
 
+def cut(file):
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+
+
 @pytest.mark.parametrize("job", ["a job", "none"])  # torchrun says "none" where no id was given
 def test_a_restart_goes_on_from_the_last_checkpoint_that_is_whole(tmp_path, restarted, job):
     restarted(0, job)
     run = stopped_run(tmp_path, 4)
     assert {path.name for path in run.glob("*.pt")} == {"model_0.pt", "model_2.pt"}
-    whole = (run / "model_2.pt").read_bytes()
-    (run / "model_2.pt").write_bytes(whole[: len(whole) // 2])
+    cut(run / "model_2.pt")
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"index": 5, "mean')  # killed while it wrote
     restarted(1, job)
@@ -96,8 +101,9 @@ def test_a_restart_of_a_resumed_run_ends_where_it_was_to_end(tmp_path, restarted
     experiment = first.run_dir.path.parent
     run = stopped_run(tmp_path, 9, resume=experiment)
     assert run != first.run_dir.path
+    # The experiment's newest run is now the job's own one, and the disk has damaged its last file.
+    cut(run / "model_8.pt")
     restarted(1)
-    # The experiment's newest run is now the job's own one.
     result = train(settings(tmp_path, resume=experiment))
     assert result.run_dir.path == run
     assert result.checkpoint.name == "model_11.pt"
@@ -113,11 +119,11 @@ def test_a_restart_before_the_first_checkpoint_begins_again(tmp_path, restarted)
     assert indices(result.run_dir) == list(range(6))
 
 
-@pytest.mark.parametrize("what", ["job", "seed", "first start", "no torchrun"])
+@pytest.mark.parametrize("what", ["job", "seed", "no torchrun"])
 def test_other_runs_are_left_alone(tmp_path, restarted, monkeypatch, what):
     run = stopped_run(tmp_path, 3)
     before = (run / "metrics.jsonl").read_text()
-    restarted(0 if what == "first start" else 1, "another job" if what == "job" else "a job")
+    restarted(1, "another job" if what == "job" else "a job")
     if what == "no torchrun":
         monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     result = train(settings(tmp_path, seed=7 if what == "seed" else 42))
@@ -126,7 +132,29 @@ def test_other_runs_are_left_alone(tmp_path, restarted, monkeypatch, what):
     assert (run / "metrics.jsonl").read_text() == before
 
 
-def test_a_restart_does_not_begin_with_the_same_episodes(tmp_path, restarted, monkeypatch):
+def test_without_an_id_of_the_job_a_first_start_begins_anew(tmp_path, restarted):
+    restarted(0, "none")
+    run = stopped_run(tmp_path, 3)
+    assert stopped_run(tmp_path, 3) != run
+
+
+def test_where_another_machine_failed_this_one_goes_on_too(tmp_path, restarted, noted_seeds):
+    """Its agent has not seen a failure, and counts none."""
+    run = stopped_run(tmp_path, 4)
+    # Begun by a restart that found no checkpoint on a slow disk, say.
+    shutil.copytree(run / "params", run.with_name("9999-later") / "params")
+    restarted(0)
+    result = train(settings(tmp_path))
+    assert result.run_dir.path == run, "the one that got furthest"
+    assert [iteration.index for iteration in result.iterations] == [3, 4, 5]
+    assert indices(result.run_dir) == list(range(6))
+    first, second = noted_seeds
+    assert first != second
+
+
+@pytest.fixture
+def noted_seeds(monkeypatch):
+    """Those of the envs that training makes."""
     from holdstep.policies.rsl_rl import training
 
     seeds = []
@@ -137,12 +165,23 @@ def test_a_restart_does_not_begin_with_the_same_episodes(tmp_path, restarted, mo
         return make(*args, seed=seed, **options)
 
     monkeypatch.setattr(training, "make", noted)
+    return seeds
+
+
+def test_a_restart_does_not_begin_with_the_same_episodes(tmp_path, restarted, noted_seeds):
     stopped_run(tmp_path, 0)
     for num_restarts in (1, 2):
         restarted(num_restarts)
         stopped_run(tmp_path, 0)
-    assert seeds[0] == 42
-    assert len(set(seeds)) == 3
+    assert noted_seeds[0] == 42
+    assert len(set(noted_seeds)) == 3
+
+
+def test_all_ranks_refuse_a_rollout_in_which_one_of_them_has_no_transition(tmp_path):
+    function = "tests.policies.rsl_rl.training_ranks:learn_from_nothing_on_one_rank"
+    first, second = run_ranks(function, 2, tmp_path)
+    assert first.startswith("No row advanced on another rank in the 4 steps")
+    assert second.startswith("No row advanced in the 4 steps")
 
 
 def test_devices_that_ranks_can_not_train_on_are_refused(monkeypatch, capsys):

@@ -7,11 +7,14 @@ import os
 import signal
 from pathlib import Path
 
+import torch
 from rsl_rl.runners import OnPolicyRunner  # before forks, which then need not import it
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
-from holdstep.distributed import Rank
-from holdstep.policies.rsl_rl import TrainingSettings, train, training
+from holdstep.distributed import Rank, process_group
+from holdstep.errors import SuspensionError
+from holdstep.policies.rsl_rl import MaskedPPO, TrainingSettings, train, training
+from tests.policies.rsl_rl.tapes import Tape, collect, make_algorithm
 
 AGENT = {"num_steps_per_env": 8, "save_interval": 2}
 
@@ -54,3 +57,18 @@ def train_and_die_once(folder):
         "num_steps": result.iterations[-1].num_steps,
         "num_restarts": rank.num_restarts,
     }
+
+
+def learn_from_nothing_on_one_rank(_):
+    """A rollout in which rows of the first rank advance, and none of the second one; its error."""
+    rank = Rank.of_environment()
+    tape = Tape(3, 10)
+    ranks = {"global_rank": rank.number, "local_rank": rank.number, "world_size": 2}
+    masked = make_algorithm(MaskedPPO, tape, 4, multi_gpu_cfg=ranks)
+    masks = torch.full((4, 3), rank.is_first)
+    with process_group(rank):
+        try:
+            collect(masked, tape, masks, torch.zeros(3, dtype=torch.int64))
+        except SuspensionError as error:
+            return str(error)
+    return "nothing was refused"

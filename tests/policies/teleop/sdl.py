@@ -39,9 +39,10 @@ class VirtualPad:
         sdl.SDL_JoystickClose.argtypes = [ctypes.c_void_p]
         sdl.SDL_JoystickSetVirtualAxis.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int16]
         sdl.SDL_JoystickSetVirtualButton.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint8]
-        self._index = sdl.SDL_JoystickAttachVirtual(1, 6, 15, 0)
-        assert self._index >= 0
-        self._joystick = sdl.SDL_JoystickOpen(self._index)
+        sdl.SDL_JoystickInstanceID.argtypes = [ctypes.c_void_p]
+        index = sdl.SDL_JoystickAttachVirtual(1, 6, 15, 0)
+        assert index >= 0
+        self._joystick = sdl.SDL_JoystickOpen(index)
 
     def axis(self, number, value):
         assert self._sdl.SDL_JoystickSetVirtualAxis(self._joystick, number, value) == 0
@@ -49,9 +50,16 @@ class VirtualPad:
     def button(self, number, down):
         assert self._sdl.SDL_JoystickSetVirtualButton(self._joystick, number, down) == 0
 
+    @property
+    def index(self):
+        """Which moves up when an earlier one is unplugged."""
+        mine = self._sdl.SDL_JoystickInstanceID(self._joystick)
+        indices = range(self._sdl.SDL_NumJoysticks())
+        return next(i for i in indices if self._sdl.SDL_JoystickGetDeviceInstanceID(i) == mine)
+
     def unplug(self):
         if self._joystick is not None:
-            self._sdl.SDL_JoystickDetachVirtual(self._index)
+            assert self._sdl.SDL_JoystickDetachVirtual(self.index) == 0
             self._sdl.SDL_JoystickClose(self._joystick)
             self._joystick = None
 

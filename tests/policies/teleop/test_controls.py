@@ -247,6 +247,30 @@ def test_the_host_pauses_too_without_an_echo():
     assert desk.look().events == SourceEvents(state=RUNNING)
 
 
+def test_the_host_does_not_end_a_pause_of_the_operators():
+    desk = Desk()
+    desk.tap("space")
+    assert desk.look(state=PAUSED).state is PAUSED
+    assert desk.look(state=RUNNING).state is PAUSED
+    desk.tap("escape")
+    assert desk.look(state=RUNNING).state is STOPPED
+    desk.tap("f1")
+    assert desk.look().state is RUNNING
+    assert desk.look(state=STOPPED).state is STOPPED
+    desk.tap("space")
+    assert desk.look().state is STOPPED  # only "start" goes on
+    assert desk.look(state=RUNNING).state is RUNNING
+
+
+def test_a_device_that_goes_during_a_pause_of_the_hosts_does_not_come_back_driving():
+    desk = Desk()
+    desk.look(state=STOPPED)
+    desk.inputs.set_connected(False)
+    assert desk.look().state is STOPPED
+    desk.inputs.set_connected(True)
+    assert desk.look(state=RUNNING).state is PAUSED
+
+
 def test_a_device_that_is_gone_pauses_until_the_operator_goes_on():
     desk = Desk()
     desk.hold("d")
@@ -265,6 +289,16 @@ def test_a_closed_window_stops():
     desk.inputs.close()
     assert desk.look().events == SourceEvents(state=STOPPED)
     assert not desk.look().events
+    assert desk.look().state is STOPPED
+
+
+def test_after_a_closed_window_one_can_start_again():
+    desk = Desk()
+    desk.inputs.close()
+    desk.look()
+    desk.tap("f1")
+    assert desk.look().events == SourceEvents(state=RUNNING)
+    assert desk.look().state is RUNNING
 
 
 @given(st.lists(st.sampled_from([*COMMANDS, "d", "stick", "look"]), max_size=40))

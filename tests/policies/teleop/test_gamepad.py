@@ -7,8 +7,8 @@ from holdstep.policies.teleop import GamepadSource, KeyboardSource, Se2Gamepad, 
 from holdstep.wrappers.pipeline.events import ExecutionState, SourceEvents
 from tests.policies.teleop.requests import request
 
-pytest.importorskip("pygame", reason="the extra 'devices' is not installed")
-from tests.policies.teleop.sdl import plugged_in, thread_names, until
+pygame = pytest.importorskip("pygame", reason="the extra 'devices' is not installed")
+from tests.policies.teleop.sdl import plugged_in, thread_names, until  # noqa: E402
 
 LEFT_X, LEFT_Y, RIGHT_X, RIGHT_Y, LEFT_TRIGGER, RIGHT_TRIGGER = range(6)
 A, B, X, Y, BACK, GUIDE, START = range(7)
@@ -147,6 +147,76 @@ def test_two_gamepads_are_kept_apart(pad, started):
         acts(second, [1, 0, 0])
         second.stop()
         first.stop()
+
+
+def test_a_gamepad_that_is_plugged_in_again_is_not_mistaken_for_the_others(pad, started):
+    with plugged_in() as other:
+        first, second = started(Se2Gamepad()), started(Se2Gamepad(gamepad=1))
+        mine = second._listener.instance_id
+        pad.unplug()
+        until(lambda: first.compute(request()).state is ExecutionState.PAUSED)
+        with plugged_in() as again:
+            until(lambda: first._listener.instance_id is not None)
+            assert first._listener.instance_id != mine
+            again.button(START, 1)
+            until(lambda: first.compute(request()).state is ExecutionState.RUNNING)
+            other.axis(LEFT_Y, -32768)
+            acts(second, [1, 0, 0])
+            acts(first, [0, 0, 0])
+            again.axis(LEFT_X, -32768)
+            acts(first, [0, 1, 0])
+            acts(second, [1, 0, 0])
+            # Started again, it finds its own, though the other's has its number by now.
+            first.start((0,))
+            assert first._listener.instance_id not in (None, mine)
+
+
+def test_a_gamepad_is_not_given_to_a_second_number(pad, started):
+    with plugged_in() as other:
+        first, second = started(Se2Gamepad()), started(Se2Gamepad(gamepad=1))
+        pad.unplug()
+        until(lambda: first.compute(request()).state is ExecutionState.PAUSED)
+        with pytest.raises(BackendUnavailableError, match="no gamepad 0"):
+            first.start((0,))
+        other.axis(LEFT_Y, -32768)
+        acts(second, [1, 0, 0])
+
+
+def test_only_what_was_plugged_in_takes_the_place_of_a_lost_one(pad, started):
+    with plugged_in() as other, plugged_in():
+        first, second = started(Se2Gamepad()), started(Se2Gamepad(gamepad=1))
+        pad.unplug()
+        until(lambda: first._listener.instance_id is None)
+        until(lambda: other.index == 0)
+        # SDL tells of those that were there from the beginning, too, and perhaps late.
+        pygame.event.post(pygame.event.Event(pygame.CONTROLLERDEVICEADDED, device_index=0))
+        other.axis(LEFT_Y, -32768)
+        acts(second, [1, 0, 0])
+        assert first._listener.instance_id is None
+
+
+def test_two_gamepads_that_are_unplugged_come_back_to_two_operators(pad, started):
+    with plugged_in() as other:
+        both = [started(Se2Gamepad()), started(Se2Gamepad(gamepad=1))]
+        pad.unplug()
+        other.unplug()
+        for each in both:
+            until(lambda each=each: each.compute(request()).state is ExecutionState.PAUSED)
+        with plugged_in(), plugged_in():
+            until(lambda: all(each._listener.instance_id is not None for each in both))
+            assert both[0]._listener.instance_id != both[1]._listener.instance_id
+
+
+def test_one_gamepad_may_drive_for_two_sources(pad, started):
+    both = [started(Se2Gamepad()), started(Se2Gamepad())]
+    pad.unplug()
+    for each in both:
+        until(lambda each=each: each.compute(request()).state is ExecutionState.PAUSED)
+    with plugged_in() as again:
+        until(lambda: all(each._listener.instance_id is not None for each in both))
+        again.button(START, 1)
+        for each in both:
+            until(lambda each=each: each.compute(request()).state is ExecutionState.RUNNING)
 
 
 def test_a_gamepad_that_is_not_there(pad):

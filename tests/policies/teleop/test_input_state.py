@@ -59,6 +59,7 @@ def test_a_lost_device_holds_nothing():
     inputs.close()
     frame = inputs.take()
     assert (frame.closed, frame.values["w"]) == (True, 0.0)
+    assert not inputs.take().closed
 
 
 @given(

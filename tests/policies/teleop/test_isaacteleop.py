@@ -21,8 +21,10 @@ from isaacteleop.teleop_session_manager import (
     TeleopSessionConfig,
 )
 
+from holdstep.errors import ConfigError
 from holdstep.policies.teleop import IsaacTeleopSource, session_config
 from holdstep.wrappers.pipeline.events import ExecutionState, SourceEvents
+from holdstep.wrappers.pipeline.snapshots import snapshot
 from tests.policies.teleop.graphs import (
     external_pipeline,
     pedals_pipeline,
@@ -190,7 +192,8 @@ def test_graph_time_is_that_of_the_simulation(recording, opened):
         assert time_ns == GraphTime(
             sim_time_ns=round(number * STEP_S * 1e9), real_time_ns=(100 + number) * 1_000_000_000
         )
-        assert source.last_context is result.context
+        assert source.last_context.graph_time is result.context.graph_time
+        assert source.last_context.execution_events is result.context.execution_events
 
 
 def test_host_events_reach_the_retargeters(recording, opened):
@@ -308,6 +311,20 @@ def test_outputs_one_after_another(recording, opened):
     row = pedals(1)[0]
     assert source.action_dim == 3
     assert source.compute(request()).actions.tolist() == [row[0], row[1], row[0]]
+
+
+def test_other_outputs_belong_to_their_frame(recording, opened):
+    source = opened(replay(recording, two_outputs()), output="arm", extra_outputs="hand")
+    plain = opened(replay(recording, two_outputs()), output="arm")
+    for number, row in enumerate(pedals(3)):
+        result = source.compute(request(number))
+        assert result.context.outputs["hand"][0][1] == row[1]
+        copied = snapshot(result.context, "context")
+        assert copied.outputs["hand"][0][1] == row[1]
+        assert copied.outputs["hand"] is not result.context.outputs["hand"]
+        assert plain.compute(request(number)).context.outputs == {}
+    with pytest.raises(ConfigError, match=r"no output 'head'.*extra_outputs="):
+        IsaacTeleopSource(replay(recording, two_outputs()), output="arm", extra_outputs=["head"])
 
 
 def test_a_pipelined_session_is_run_in_step(recording, opened):

@@ -5,10 +5,12 @@ import os
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 
 from holdstep.envs import make
 from holdstep.errors import BackendUnavailableError, ConfigError, MissingExtraError
@@ -28,6 +30,8 @@ pygame = pytest.importorskip("pygame", reason="the extra 'devices' is not instal
 from tests.policies.teleop.sdl import keys, thread_names, until  # noqa: E402
 
 ONE = {"action_dim": 1, "moves": [{"input": "w", "index": 0}], "commands": {"r": "reset"}}
+
+DISPLAYS = ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY")
 
 
 @pytest.fixture(autouse=True)
@@ -178,8 +182,51 @@ def test_starting_again_forgets_what_was_held(started):
     source.stop()
 
 
+@pytest.mark.parametrize("order", ["space", "escape", "unseen", "failure", "none"])
+def test_started_again_it_is_paused_unless_it_was_driving(started, order):
+    commands = {"space": "pause", "escape": "stop"}
+    source = started(KeyboardSource({**ONE, "commands": commands}))
+    assert source.compute(request()).state is ExecutionState.RUNNING
+    if order in commands or order == "unseen":
+        key = "space" if order == "unseen" else order
+        keys(key.upper(), "-" + key.upper())
+        heard(source, key, 0.0)
+        if order != "unseen":
+            assert source.compute(request(1)).state is not ExecutionState.RUNNING
+    elif order == "failure":
+        source._listener.failure = RuntimeError("the server went away")
+    expected = ExecutionState.RUNNING if order == "none" else ExecutionState.PAUSED
+    for _ in range(2):
+        source.start((0,))
+        result = source.compute(request(2))
+        assert (result.state, bool(result.events)) == (expected, False)
+    if order == "none":
+        return
+    # What the host says on this occasion is not the operator's "go on".
+    repeated = SourceEvents(state=ExecutionState.RUNNING)
+    assert source.compute(request(3, host_events=repeated)).state is ExecutionState.PAUSED
+    keys("SPACE", "-SPACE")
+    until(lambda: source.compute(request(4)).state is ExecutionState.RUNNING)
+    source.start((0,))
+    assert source.compute(request(5)).state is ExecutionState.RUNNING
+
+
+def test_a_start_that_fails_does_not_make_the_next_one_drive(started, monkeypatch):
+    source = started(KeyboardSource({**ONE, "commands": {"space": "pause"}}))
+    keys("SPACE", "-SPACE")
+    until(lambda: source.compute(request()).state is ExecutionState.PAUSED)
+    source.stop()
+    with monkeypatch.context() as without:
+        for name in DISPLAYS:
+            without.delenv(name, raising=False)
+        with pytest.raises(BackendUnavailableError):
+            source.start((0,))
+    source.start((0,))
+    assert source.compute(request()).state is ExecutionState.PAUSED
+
+
 def test_a_keyboard_needs_a_display(monkeypatch):
-    for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
+    for name in DISPLAYS:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(BackendUnavailableError, match=r"no display.*gamepad"):
         KeyboardSource(ONE).start((0,))
@@ -204,7 +251,7 @@ def test_a_driver_that_does_not_exist(monkeypatch):
 
 
 def test_a_failure_of_sdl_is_raised_and_can_be_started_again(started, monkeypatch):
-    source = started(KeyboardSource(ONE))
+    source = started(KeyboardSource({**ONE, "commands": {"space": "pause"}}))
     thread = sdl_shared._shared[0]
 
     def failing(event):
@@ -217,6 +264,9 @@ def test_a_failure_of_sdl_is_raised_and_can_be_started_again(started, monkeypatc
         source.compute(request())
     until(lambda: not thread.alive)
     source.start((0,))
+    assert source.compute(request()).state is ExecutionState.PAUSED
+    keys("SPACE", "-SPACE")
+    until(lambda: source.compute(request()).state is ExecutionState.RUNNING)
     keys("w")
     heard(source, "w")
     assert source.compute(request()).actions.tolist() == [[1.0]]
@@ -252,6 +302,22 @@ def test_a_keyboard_drives_any_env_by_name(started):
     moved = (new_obs["policy"] - obs["policy"])[:, :2]
     assert (moved[:, 0] > 0.1).all()
     assert (moved[:, 1] < -0.1).all()
+
+
+def test_keyboards_for_arms_and_bases_look_at_the_env():
+    def env_of(width):
+        return SimpleNamespace(single_action_space=Box(-1.0, 1.0, (width,)))
+
+    assert Se2Keyboard.for_env(env_of(3), v_x_sensitivity=0.5).mapping == (
+        Se2Keyboard(v_x_sensitivity=0.5).mapping
+    )
+    for width in (6, 7):
+        arm = Se3Keyboard.for_env(env_of(width), start_paused=True)
+        assert (type(arm), arm.action_dim) == (Se3Keyboard, width)
+    with pytest.raises(ConfigError, match=r"Se3Keyboard makes actions of 6 or 7 .*shape \(8,\)"):
+        Se3Keyboard.for_env(env_of(8))
+    with pytest.raises(ConfigError, match="Se2Keyboard makes actions of 3 entries"):
+        Se2Keyboard.for_env(env_of(2))
 
 
 @pytest.mark.parametrize("mode", ["sync", "pipelined"])

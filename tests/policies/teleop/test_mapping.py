@@ -59,6 +59,9 @@ def test_plain_data_and_objects_are_the_same():
         ({"movs": []}, "Did you mean: moves"),
         ({"neutral": [0.0]}, "neutral has 1 numbers"),
         ({"low": [0.0] * 3}, "low has 3 numbers"),
+        ({"low": 1.0, "high": -1.0}, "Entry 0 of the action has bounds that leave nothing"),
+        ({"low": [0.0, 0.5], "high": [0.0, 0.4]}, "Entry 1 .* low 0.5, high 0.4"),
+        ({"high": [1.0, math.nan]}, "Entry 1 of the action has bounds"),
         (
             {"moves": [{"input": "w", "index": 0}], "commands": {"w": "reset"}},
             "'w' has two meanings",

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from holdstep.envs import make
-from holdstep.errors import ConfigError, InvalidActionError, PolicyError
+from holdstep.errors import ConfigError, InvalidActionError, PolicyError, SourceError
 from holdstep.policies import evaluate
 from holdstep.policies.teleop import SOURCES, TeleopPolicy, source_class
 from holdstep.wrappers.pipeline.events import ExecutionState, SourceEvents
 from holdstep.wrappers.pipeline.source import SourceResult
 
-PAUSED, RUNNING = ExecutionState.PAUSED, ExecutionState.RUNNING
+PAUSED, RUNNING, STOPPED = ExecutionState.PAUSED, ExecutionState.RUNNING, ExecutionState.STOPPED
 
 
 class Script:
@@ -127,13 +127,54 @@ def test_while_the_operator_pauses_the_simulation_stands_still(env):
     policy = TeleopPolicy(env, source, poll_interval_s=0.25, sleep=slept.append)
     obs, _ = env.reset(seed=0)
     policy(obs)
-    assert policy.take_events() == SourceEvents()
+    assert policy.take_events() == {}
     assert policy(obs)[0].tolist() == [0.5, 0.5]
     assert slept == [0.25] * 3
     assert [request.sim_time_s for request in source.requests] == [0.0] + [0.05] * 4
-    assert policy.take_events() == SourceEvents(edges=(PAUSED, RUNNING))
-    assert policy.take_events() == SourceEvents()
+    assert policy.take_events() == {0: SourceEvents(edges=(PAUSED, RUNNING))}
+    assert policy.take_events() == {}
     policy.close()
+
+
+class NoPatienceError(Exception):
+    """The policy would wait."""
+
+
+def wait_no_longer(seconds):
+    raise NoPatienceError
+
+
+def test_an_operator_who_stops_ends_the_call(env):
+    not_yet = SourceResult(actions=None, state=STOPPED)
+    stops = SourceResult(actions=None, state=STOPPED, events=SourceEvents(state=STOPPED))
+    again = SourceResult(actions=action(0.5, 0.5), events=SourceEvents(state=RUNNING))
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) > 2:
+            raise NoPatienceError
+
+    source = Script(not_yet, not_yet, action(0.1, 0.1), stops, not_yet, again)
+    policy = TeleopPolicy(env, source, sleep=sleep)
+    obs, _ = env.reset(seed=0)
+    policy(obs)
+    assert len(slept) == 2  # it waited for the operator to begin
+    for _ in range(2):
+        with pytest.raises(PolicyError, match="operator of Script has stopped, after 1 steps"):
+            policy(obs)
+    assert policy.take_events() == {0: SourceEvents(state=STOPPED)}
+    assert policy(obs)[0].tolist() == [0.5, 0.5]
+    policy.close()
+
+
+def test_an_operator_who_stops_ends_an_evaluation(env):
+    script = [action(0.0, 0.0)] * 3 + [SourceResult(actions=None, state=STOPPED)]
+    with (
+        TeleopPolicy(env, Script(*script), sleep=wait_no_longer) as policy,
+        pytest.raises(PolicyError, match="has stopped, after 3 steps"),
+    ):
+        evaluate(env, policy, num_episodes=3, seed=0)
 
 
 def test_orders_are_kept_for_whoever_steps_without_echoes(env):
@@ -146,9 +187,26 @@ def test_orders_are_kept_for_whoever_steps_without_echoes(env):
     obs, _ = env.reset(seed=0)
     policy.reset(None)
     policy(obs)
-    assert policy.take_events() == SourceEvents()  # only said what it was told
+    assert policy.take_events() == {}  # only said what it was told
     policy(obs)
-    assert policy.take_events() == SourceEvents(success=True)
+    assert policy.take_events() == {0: SourceEvents(success=True)}
+    policy.close()
+
+
+def test_orders_of_several_operators_are_kept_apart(env):
+    def says(**events):
+        return Script(SourceResult(actions=action(0.0, 0.0), events=SourceEvents(**events)))
+
+    sources = {"left": says(reset=True), "right": says(success=False)}
+    policy = TeleopPolicy(env, sources, groups={"left": [2, 0], "right": [1]})
+    obs, _ = env.reset(seed=0)
+    policy.reset(torch.tensor([False, False, True]))
+    policy(obs)
+    assert policy.take_events() == {
+        # All of its own rows, not of all sources; and row 2 began anew because the host said so.
+        "left": SourceEvents(reset=True, reset_env_ids=(0,)),
+        "right": SourceEvents(success=False),
+    }
     policy.close()
 
 
@@ -159,6 +217,21 @@ def test_lost_tracking_repeats_the_last_action(env):
     obs, _ = env.reset(seed=0)
     seen = [policy(obs)[0].tolist() for _ in range(3)]
     assert seen == [pytest.approx([0.1, -0.1]), pytest.approx([0.3, 0.3]), pytest.approx([0.3] * 2)]
+    policy.close()
+
+
+def test_the_last_action_of_an_episode_is_not_repeated_in_the_next(env):
+    lost = SourceResult(actions=None)
+    one, two = Script(action(0.3, 0.3), lost), Script(action(0.5, 0.5), lost)
+    policy = TeleopPolicy(env, [one, two], groups=[[0, 2], [1]], idle_action=[0.1, -0.1])
+    obs, _ = env.reset(seed=0)
+    policy.reset(None)
+    policy(obs)
+    policy.reset(torch.tensor([False, False, True]))
+    idle = pytest.approx([0.1, -0.1])
+    assert policy(obs).tolist() == [pytest.approx([0.3, 0.3]), pytest.approx([0.5, 0.5]), idle]
+    policy.reset(None)
+    assert policy(obs).tolist() == [idle, idle, idle]
     policy.close()
 
 
@@ -177,6 +250,16 @@ def test_actions_that_the_env_can_not_take(env):
     with TeleopPolicy(env, Script(action(0.0, 0.0, 0.0))) as policy:
         obs, _ = env.reset(seed=0)
         with pytest.raises(InvalidActionError):
+            policy(obs)
+
+
+@pytest.mark.parametrize("wrong", [SourceResult(actions=None, state="RUNNING"), "nothing"])
+def test_answers_that_can_not_be(env, wrong):
+    source = Script(None)
+    source.compute = lambda request: wrong
+    with TeleopPolicy(env, source, sleep=wait_no_longer) as policy:
+        obs, _ = env.reset(seed=0)
+        with pytest.raises(SourceError):
             policy(obs)
 
 

@@ -54,6 +54,21 @@ class Follower(ActionSource):
                 file.write("stopped\n")
 
 
+class Refused(ActionSource):
+    """Can't be started, as something outside is not there."""
+
+    def start(self, env_ids):
+        raise ConnectionRefusedError("no server at port 5555")
+
+    def compute(self, request):
+        raise AssertionError
+
+
+def no_device():
+    """A factory that fails."""
+    raise EOFError("the device has sent nothing")
+
+
 def not_a_source():
     """A factory that makes none."""
     return 3

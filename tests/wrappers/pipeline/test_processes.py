@@ -15,7 +15,7 @@ import torch
 from holdstep.errors import ConfigError, SourceError
 from holdstep.wrappers.pipeline import SourceRequest, host_pickle
 from holdstep.wrappers.pipeline.process_source import ProcessSource
-from tests.wrappers.pipeline.process_sources import Follower, not_a_source
+from tests.wrappers.pipeline.process_sources import Follower, Refused, no_device, not_a_source
 from tests.wrappers.pipeline.test_pipelined_actions import frames, seen, stack
 from tests.wrappers.pipeline.tools import eventually, nothing_left_running
 
@@ -234,3 +234,16 @@ def test_tensors_arrive_as_they_were(tensor):
     assert arrived.shape == tensor.shape
     if arrived.numel() and arrived.is_floating_point():
         arrived += 1  # it can be written to
+
+
+@pytest.mark.parametrize(
+    ("factory", "kind", "message"),
+    [(Refused, ConnectionRefusedError, "port 5555"), (no_device, EOFError, "has sent nothing")],
+)
+def test_what_a_source_raises_at_its_start_is_told_whatever_it_is(factory, kind, message):
+    env = stack(factory, worker="process")
+    env.reset()
+    with pytest.raises(SourceError, match=message) as caught:
+        env.step()
+    assert isinstance(caught.value.__cause__, kind)
+    env.close()

@@ -48,6 +48,8 @@ class Script:
 class ScriptedEnv(TorchVectorEnv):
     """Plays a script, over and over."""
 
+    final_obs_enabled = True
+
     def __init__(self, script):
         self.script = script
         self.num_envs, self.device = script.num_envs, script.device

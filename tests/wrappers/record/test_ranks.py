@@ -1,12 +1,18 @@
 """The folders of several processes, and the list of all their files."""
 
+import dataclasses
 import shutil
 
 import pytest
+import torch
 
 from holdstep.cli import main
 from holdstep.distributed import Rank
+from holdstep.envs import make
+from holdstep.errors import DatasetError
+from holdstep.wrappers import RecordEpisodes
 from holdstep.wrappers.record import Dataset
+from holdstep.wrappers.record.acknowledged import acknowledged_attributes
 from holdstep.wrappers.record.manifest import Manifest
 from holdstep.wrappers.record.ranks import (
     list_problem,
@@ -16,6 +22,7 @@ from holdstep.wrappers.record.ranks import (
     rank_share,
     recorded_ranks,
 )
+from tests.test_docs import ROOT, blocks_of, run_block
 from tests.wrappers.record.test_dataset_folders import add_episode, opened
 
 
@@ -91,6 +98,40 @@ def test_shares_of_fewer_and_of_more_ranks(demos):
     assert rank_share(Rank(0, 1), demos, 11) == 8, "3 are in the folder of rank 1"
     assert rank_share(Rank(0, 1), demos, 2) == 0
     assert [rank_share(Rank(number, 4), demos, 11) for number in range(4)] == [3, 3, 3, 2]
+
+
+def test_shares_count_what_a_rank_that_died_has_in_its_journal(demos):
+    record(demos / "rank-00001", 2, killed=True)
+    assert rank_share(Rank(0, 1), demos, 11) == 6, "5 are in the folder of rank 1"
+    assert [rank_share(Rank(number, 2), demos, 11) for number in range(2)] == [6, 5]
+
+
+def test_attributes_are_told_of_files_and_journals(demos):
+    record(demos / "rank-00001", 2, killed=True)
+    record(demos / "rank-00002", 1, killed=True)
+    (demos / "rank-00003" / "journal").mkdir(parents=True)  # was killed when it had just begun
+    numbers = [told["number"] for told in acknowledged_attributes(demos)]
+    assert sorted(numbers) == [0, 0, 0, 0, 1, 1, 1, 2]
+    assert acknowledged_attributes(demos / "nowhere") == []
+    next((demos / "rank-00000" / "shards").iterdir()).write_bytes(b"nothing")
+    with pytest.raises(DatasetError):
+        acknowledged_attributes(demos)
+
+
+def test_the_example_of_the_docs_records_other_episodes_when_it_is_started_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(RecordEpisodes.__init__.__kwdefaults__, "writer", "thread")
+    page = ROOT / "docs" / "scale.md"
+    (block,) = (b for b in blocks_of(page, "python") if "rank_folder(rank" in b.text)
+    for num_episodes in (4, 8):
+        env = make("holdstep:PointMass", num_envs=2, device="cpu", seed=0)
+        given = {"rank": Rank(), "env": env, "policy": lambda obs: torch.zeros(2, 2)}
+        text = block.text.replace("max_episodes=8", f"max_episodes={num_episodes}")
+        run_block(dataclasses.replace(block, text=text), given)
+    starts = {episode.arrays["obs/policy"][0].tobytes() for episode in Dataset("demos")}
+    assert len(starts) == 8
 
 
 def test_a_rank_that_fails_lists_what_it_has_recorded(tmp_path):

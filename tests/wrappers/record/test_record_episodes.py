@@ -1,6 +1,7 @@
 """What is read back equals what the env returned, bit for bit."""
 
 import tempfile
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdstep.envs import make
+from holdstep.envs import RslRlVecEnv, make
 from holdstep.errors import (
     CapabilityError,
     ClosedEnvError,
@@ -19,6 +20,7 @@ from holdstep.errors import (
     ResetNeededError,
 )
 from holdstep.wrappers import ActionChunkReplay, RecordEpisodes, SuspendOnWait
+from holdstep.wrappers.base import VectorWrapper
 from holdstep.wrappers.record.dataset import Dataset
 from tests.conftest import make_mjlab
 from tests.wrappers.record.scripted_env import (
@@ -517,3 +519,87 @@ def test_final_states_are_switched_off_again(tmp_path):
     env.reset()
     env.close()
     assert not inner.final_state_enabled
+
+
+@pytest.mark.parametrize(
+    ("keys", "has_final"),
+    [(None, True), (["obs/pol*"], True), (["*"], True), (["rewards", "states"], False)],
+)
+def test_final_observations_are_switched_on_for_as_long_as_they_are_recorded(
+    tmp_path, keys, has_final
+):
+    inner = make("holdstep:CartPole", num_envs=2, device="cpu", seed=0)
+    RslRlVecEnv(inner)  # has no use for them, and switches them off
+    env = RecordEpisodes(SuspendOnWait(inner), tmp_path / "demos", keys=keys, **FAST)
+    assert inner.final_obs_enabled is has_final
+    env.reset(seed=0)
+    for _ in range(15):
+        env.step(torch.ones(2, 1))
+    env.close_extras()
+    assert not inner.final_obs_enabled
+    env.close()
+    ended = [e for e in Dataset(tmp_path / "demos") if e.ended == "terminated"]
+    assert ended
+    assert all(("final_obs/policy" in e.arrays) is has_final for e in ended)
+
+
+@pytest.mark.parametrize("call", ["cut", "flush"])
+def test_a_call_from_within_a_step_leaves_the_step_its_room(tmp_path, call):
+    """From a condition that a row waits for; the smallest blocks, and all rows end at once."""
+    suspender = SuspendOnWait(make("holdstep:PointMass", num_envs=4, device="cpu", seed=0))
+    env = RecordEpisodes(
+        suspender, tmp_path / "demos", keys=["obs"], max_queue_bytes=1, max_age_s=1e9, **FAST
+    )
+    env.reset(seed=0)
+    obs, *_ = env.step(torch.rand(4, 2) - 0.5)
+    calls = {"cut": lambda: env.cut(range(4), obs), "flush": env.flush}
+    suspender.suspend([0], until=lambda: calls[call]() is None)
+    env.episode_length_buf = torch.full((4,), env.max_episode_length - 1)
+    _, _, _, truncated, info = env.step(torch.rand(4, 2) - 0.5)
+    assert truncated.all()
+    env.close()
+    ends = [e for e in Dataset(tmp_path / "demos") if e.ended == "truncated"]
+    assert sorted(e.attributes["env_id"] for e in ends) == [0, 1, 2, 3]
+    for episode in ends:
+        row, arrays = episode.attributes["env_id"], episode.arrays
+        final = info["final_obs"]["policy"][row].numpy()
+        np.testing.assert_array_equal(arrays["final_obs/policy"][0], final)
+        np.testing.assert_array_equal(arrays["obs/policy"][-1], obs["policy"][row].numpy())
+
+
+def test_what_does_not_fit_into_a_block_is_refused(tmp_path):
+    inner = make("holdstep:PointMass", num_envs=4, device="cpu", seed=0)
+    env = RecordEpisodes(inner, tmp_path / "demos", keys=["obs"], max_queue_bytes=1, **FAST)
+    env.reset(seed=0)
+    env.step(torch.zeros(4, 2))
+    before_step = env._recording.before_step
+    env._recording.before_step = lambda: None  # so that nobody makes room
+    with pytest.raises(RecordingError, match="were reserved"):
+        deque((env.step(torch.zeros(4, 2)) for _ in range(4)), maxlen=0)
+    env._recording.before_step = before_step
+    env.step(torch.zeros(4, 2))
+    env.close()
+    assert env.stats().dropped == 4
+    assert len(Dataset(tmp_path / "demos")) == 0
+
+
+def test_the_seed_of_a_reset_that_failed_is_no_other_episodes(tmp_path):
+    class Odd(VectorWrapper):
+        is_odd = False
+
+        def reset(self, **options):
+            obs, info = self.env.reset(**options)
+            return ({n: v.double() for n, v in obs.items()} if self.is_odd else obs), info
+
+    inner = Odd(make("holdstep:PointMass", num_envs=2, device="cpu", seed=0))
+    env = RecordEpisodes(inner, tmp_path / "demos", keys=["obs"], **FAST)
+    env.reset(seed=1)
+    env.step(torch.zeros(2, 2))
+    inner.is_odd = True
+    with pytest.raises(RuntimeError):
+        env.reset(seed=777)
+    inner.is_odd = False
+    env.reset()
+    env.step(torch.zeros(2, 2))
+    env.close()
+    assert {e.attributes.get("seed") for e in Dataset(tmp_path / "demos")} <= {1, None}
