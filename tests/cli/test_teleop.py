@@ -169,6 +169,14 @@ def test_a_replay_ends_the_run_and_the_next_run_adds_to_it(capsys):
         assert [e.arrays["teleop/frame_id"].tolist() for e in found] == [[*range(6)]] * len(found)
 
 
+def test_a_replay_ends_the_run_also_where_rows_cannot_stand_still(capsys):
+    write("Replay", loop=", max_steps: 30")
+    text = Path("run.yaml").read_text().replace("device: cpu", "device: cpu, suspend: none")
+    Path("run.yaml").write_text(text)
+    assert main(["teleop", "run.yaml"]) == 0
+    assert "end of the replay after" in capsys.readouterr().out
+
+
 def test_it_ends_after_as_many_steps_as_wanted_in_real_time(capsys):
     write("slow", pipeline="", loop=", max_steps: 10")
     text = Path("run.yaml").read_text().replace("realtime: false", "realtime: true")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from holdstep.envs.deployment.pacing import StepPacer
+from holdstep.wrappers.base import find_wrapper
 from holdstep.wrappers.pipeline.events import ExecutionState
+from holdstep.wrappers.suspend import SuspendOnWait
 
 if TYPE_CHECKING:
     from holdstep.cli.teleop_stack import TeleopStack
@@ -85,6 +87,8 @@ class _Ended:
         self._recorder = stack.recorder
         self._loop = run.loop
         self._have_run = np.zeros(run.env.num_envs, dtype=np.bool_)
+        # Rows that can't stand still go on with their last action for ever.
+        self._can_stand_still = find_wrapper(stack.env, SuspendOnWait) is not None
 
     def why(self, info: dict[str, Any], num_steps: int) -> str | None:
         """Why it is over after this step; None if it is not."""
@@ -93,7 +97,8 @@ class _Ended:
         if self._loop.max_steps is not None and num_steps >= self._loop.max_steps:
             return "done"
         told = info["pipeline"]
-        if bool(told["end_of_replay"].all()) and not bool(info["active"].any()):
+        is_still = not bool(info["active"].any())
+        if bool(told["end_of_replay"].all()) and (is_still or not self._can_stand_still):
             return "end of the replay"
         stopped = (told["execution_state"] == ExecutionState.STOPPED).cpu().numpy()
         self._have_run |= ~stopped

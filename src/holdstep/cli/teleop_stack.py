@@ -66,6 +66,8 @@ def make_stack(run: RunConfig) -> TeleopStack:
             for name, source in run.sources_by_name.items()
         }
         recorder = _recorder(run, env)
+        if recorder is not None:
+            stack.callback(recorder.close)
         pipelined = PipelinedActions(
             env if recorder is None else recorder,
             sources,
