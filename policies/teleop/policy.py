@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from holdstep.errors import ConfigError, PolicyError
+from holdstep.errors import PolicyError
 from holdstep.wrappers.pipeline.answers import check_answer
 from holdstep.wrappers.pipeline.computing import CheckedActions
 from holdstep.wrappers.pipeline.events import NO_EVENTS, ExecutionState, SourceEvents
 from holdstep.wrappers.pipeline.groups import RowsOfSource, Sources, grouped
+from holdstep.wrappers.pipeline.opening import check_width
 from holdstep.wrappers.pipeline.source import SourceRequest, SourceResult
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class TeleopPolicy:
     ) -> None:
         self._groups = grouped(sources, groups, num_envs=env.num_envs, in_process=False)
         for group in self._groups:
-            _check_width(group, env)
+            check_width(group, env)
         self._checks = [
             CheckedActions(env.single_action_space, num_rows=len(group.env_ids), device=env.device)
             for group in self._groups
@@ -205,14 +206,3 @@ class TeleopPolicy:
         events = events.without_echo(host_events, group.env_ids)
         if events:
             self._events[group.key] = self._events.get(group.key, NO_EVENTS).merged_with(events)
-
-
-def _check_width(group: RowsOfSource, env: TorchVectorEnv) -> None:
-    """Before anything is opened, where a source knows how wide its actions are."""
-    width = getattr(group.source, "action_dim", None)
-    shape = tuple(env.single_action_space.shape or ())
-    if width is not None and shape != (width,):
-        raise ConfigError(
-            f"Actions of {group.name} have {width} entries, those of the env the shape {shape}. "
-            "Change the mapping or the pipeline, or name another output."
-        )

@@ -42,20 +42,25 @@ def opened(
         ConfigError: a source says by its ``action_dim`` that its actions are none of the env's.
     """
     for group in groups:
-        _check_width(group, env)
+        check_width(group, env)
     return [
         SourcePipeline(group, _worker(group, options, env, clock, news), options)
         for group in groups
     ]
 
 
-def _check_width(group: RowsOfSource, env: TorchVectorEnv) -> None:
+def check_width(group: RowsOfSource, env: TorchVectorEnv) -> None:
+    """Refuse a source that says that its actions are of another width, before it is opened.
+
+    Raises:
+        ConfigError: its ``action_dim`` is not the env's.
+    """
     shape = tuple(env.single_action_space.shape or ())
     width = getattr(group.source, "action_dim", None)
     if width is not None and shape != (width,):
         raise ConfigError(
-            f"Source {group.name} makes actions of width {width} (its action_dim), and the env "
-            f"takes actions of shape {shape}. Give another mapping, or another env."
+            f"Actions of {group.name} have {width} entries, those of the env the shape {shape}. "
+            "Change the mapping or the pipeline, or name another output."
         )
 
 

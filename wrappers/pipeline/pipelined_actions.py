@@ -308,6 +308,7 @@ class PipelinedActions(VectorWrapper):
             self._recorder.accompany(recorded_values(self._step_info))
         obs, reward, terminated, truncated, info = self.env.step(self._driver.actions(plan, given))
         self._still.moved()
+        # The one wait for a GPU: sources live on the host, and are told there which rows ended.
         ended = (terminated | truncated).cpu().numpy().nonzero()[0]
         self._driver.stepped(obs, ended.tolist())
         return obs, reward, terminated, truncated, {**info, "pipeline": self._step_info}
