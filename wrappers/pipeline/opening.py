@@ -59,8 +59,8 @@ def check_width(group: RowsOfSource, env: TorchVectorEnv) -> None:
     width = getattr(group.source, "action_dim", None)
     if width is not None and shape != (width,):
         raise ConfigError(
-            f"Actions of {group.name} have {width} entries, those of the env the shape {shape}. "
-            "Change the mapping or the pipeline, or name another output."
+            f"Actions of {group.name} have {width} entries (its action_dim), those of the env "
+            f"the shape {shape}. Change the mapping or the pipeline, or name another output."
         )
 
 

@@ -113,7 +113,7 @@ def test_a_repeated_action_stays_as_it_was_given(mode):
 def test_the_width_that_a_source_names_is_compared_at_once():
     source = Told()
     source.action_dim = 2
-    with pytest.raises(ConfigError, match=r"width 2 \(its action_dim\).*shape \(1,\)"):
+    with pytest.raises(ConfigError, match=r"have 2 entries \(its action_dim\).*shape \(1,\)"):
         stack(source)
     for width in (1, None):
         source.action_dim = width
