@@ -16,6 +16,7 @@ INPUTS := pyproject.toml constraints.txt Makefile
 demo: $(VENV)/.demo
 	$(BIN)/python examples/train_and_play.py
 	$(BIN)/python examples/full_stack.py
+	$(BIN)/python examples/teleop_replay.py
 
 test: lint types docs pytest
 

@@ -30,13 +30,13 @@ def test_what_a_source_adds_to_a_step_does_not_grow(what):
 def test_a_slow_step_would_be_seen(monkeypatch):
     from holdstep.wrappers.pipeline.step_info import StepInfo
 
-    tensors = StepInfo.tensors
+    of_step = StepInfo.of_step
 
     def slow(self, *arguments, **options):
         until = time.thread_time() + 1.5e-3
         while time.thread_time() < until:
             pass
-        return tensors(self, *arguments, **options)
+        return of_step(self, *arguments, **options)
 
-    monkeypatch.setattr(StepInfo, "tensors", slow)
+    monkeypatch.setattr(StepInfo, "of_step", slow)
     assert computed_us("a thread") > LIMIT_US

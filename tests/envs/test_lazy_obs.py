@@ -55,7 +55,7 @@ def test_names_and_what_is_ready_draw_nothing():
     assert "nothing" not in obs
     assert obs.get("nothing", 5) == 5
     assert obs["policy"] is obs["policy"]
-    assert "'camera': <not drawn>" in repr(obs)
+    assert "'camera': <pending>" in repr(obs)
     assert list(reversed(obs)) == list(reversed(NAMES))
     assert isinstance(obs, dict)
     assert world.num_drawn == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 
@@ -94,8 +95,7 @@ class OperatorNews:
     events: SourceEvents
 
 
-@dataclass(frozen=True, kw_only=True)
-class News:
+class News(NamedTuple):
     """What a worker did since it was last asked.
 
     Attributes:

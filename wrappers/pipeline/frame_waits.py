@@ -83,7 +83,7 @@ class FrameWaits:
                     latest_s = max(latest_s, until_s)
             waiting = still_waiting
             if waiting:
-                self._clock.pause(self._news, min(latest_s - now_s, _LOOK_AGAIN_S))
+                self._pause(min(latest_s - now_s, _LOOK_AGAIN_S))
 
     def until(
         self,
@@ -107,7 +107,12 @@ class FrameWaits:
             left_s = end_s - self._clock.now()
             if left_s <= 0:
                 return False
-            self._clock.pause(self._news, min(left_s, look_again_s))
+            self._pause(min(left_s, look_again_s))
+
+    def _pause(self, timeout_s: float) -> None:
+        for pipeline in self._pipelines:
+            pipeline.worker.wake()
+        self._clock.pause(self._news, timeout_s)
 
     def _budget_s(self, pipeline: SourcePipeline) -> float:
         """How long, from its begin, this step waits for a source's next frame [s]."""

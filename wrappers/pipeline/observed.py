@@ -33,12 +33,15 @@ class ObservedForSources:
 
     def update(self, obs: Obs) -> None:
         """Rows see this now."""
+        looking = [entry for entry in enumerate(self._pipelines) if entry[1].uses_obs]
+        if not looking and not self._for_hold:
+            return
         with torch.inference_mode(False):
-            for index, pipeline in enumerate(self._pipelines):
-                if pipeline.uses_obs:
-                    keys = getattr(pipeline.source, "obs_keys", None)
-                    self._next[index] = _rows(obs, pipeline, keys)
-                if self._for_hold:
+            for index, pipeline in looking:
+                keys = getattr(pipeline.source, "obs_keys", None)
+                self._next[index] = _rows(obs, pipeline, keys)
+            if self._for_hold:
+                for index, pipeline in enumerate(self._pipelines):
                     self._held[index] = _rows(obs, pipeline, None)
 
     @property

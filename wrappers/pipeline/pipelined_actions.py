@@ -58,7 +58,9 @@ class PipelinedActions(VectorWrapper):
     finished, usually that of the step before. A source works on one request at a time; another one
     waits; a newer one takes its place. ``docs/pipeline.md`` follows a frame on its way.
 
-    ``info["pipeline"]`` holds, of each row's source, tensors ``[N]``:
+    ``info["pipeline"]`` holds, of each row's source, tensors ``[N]``, in a dictionary that makes
+    them when somebody looks (:class:`~holdstep.envs.lazy_dict.LazyDict`), of its own step in any
+    case:
 
     - ``returned_frame_id``, ``submitted_frame_id``, int64: of the newest frame, and of the last
       request; -1 for none, and for rows without a source.
@@ -218,7 +220,7 @@ class PipelinedActions(VectorWrapper):
     @property
     def step_info(self) -> dict[str, Any]:
         """``info["pipeline"]`` of the step that is under way, or of the last one."""
-        return dict(self._step_info)
+        return self._step_info
 
     def stats(self) -> PipelineStats:
         """How the sources are doing, over all steps; see :func:`holdstep.stats`."""
@@ -303,10 +305,13 @@ class PipelinedActions(VectorWrapper):
             if self._operator_events:  # which may have reset rows
                 self._still.moved()
             self._driver.stood_still()
+            self._driver.wake_sources()
             return self._still.result(self._step_info)
         if self._recorder is not None:
             self._recorder.accompany(recorded_values(self._step_info))
-        obs, reward, terminated, truncated, info = self.env.step(self._driver.actions(plan, given))
+        chosen = self._driver.actions(plan, given)
+        self._driver.wake_sources()
+        obs, reward, terminated, truncated, info = self.env.step(chosen)
         self._still.moved()
         # The one wait for a GPU: sources live on the host, and are told there which rows ended.
         ended = (terminated | truncated).cpu().numpy().nonzero()[0]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from holdstep.wrappers.waits import WaitClock
 
 
-@dataclass(frozen=True)
-class StepPlan:
+class StepPlan(NamedTuple):
     """What all rows do.
 
     Attributes:
@@ -142,7 +140,7 @@ class Pipelines:
 
     def info(self) -> dict[str, Any]:
         """What this step tells."""
-        return self._info.tensors(self._pipelines, now_s=self._clock.now())
+        return self._info.of_step(self._pipelines, now_s=self._clock.now())
 
     def end_step(self) -> None:
         """It has been told."""

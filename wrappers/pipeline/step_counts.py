@@ -54,7 +54,7 @@ class StepCounts:
         self._age_frames = 0
         self._input_age_s = 0.0
         self._compute_s = 0.0
-        self._last: dict[int, object] = {}
+        self._last_ids: dict[int, int] = {}  # and not the frames: they would be kept alive
 
     def add(
         self, pipelines: Sequence[SourcePipeline], held: Collection[int] | None, now_s: float
@@ -78,8 +78,8 @@ class StepCounts:
             self._misses += pipeline.age_frames > 1
             self._age_frames += pipeline.age_frames
             self._input_age_s += now_s - frame.input_time_s
-            if self._last.get(index) is not frame:
-                self._last[index] = frame
+            if self._last_ids.get(index) != frame.frame_id:
+                self._last_ids[index] = frame.frame_id
                 self._num_frames += 1
                 self._compute_s += frame.end_s - frame.begin_s
         self._row_steps += num_rows

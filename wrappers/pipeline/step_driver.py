@@ -62,6 +62,7 @@ class StepDriver:
         self._waits = FrameWaits(sources, options, clock, news, can_hold=self._holder.can_hold)
         self._events = OperatorEvents(env, sources)
         self._clock = clock
+        self._all_started = False
         self.counts = StepCounts()
         self._pipelines = Pipelines(
             sources, env=env, options=options, clock=clock, can_hold=self._holder.can_hold
@@ -127,8 +128,15 @@ class StepDriver:
         Waits until all sources have been started, since one in a process says only then whether it
         looks at observations.
         """
-        self._waits.until(lambda: all(source.worker.ready for source in self._sources))
+        if not self._all_started:
+            self._waits.until(lambda: all(source.worker.ready for source in self._sources))
+            self._all_started = True
         return not self._pipelines.can_submit
+
+    def wake_sources(self) -> None:
+        """Have sources begin with what this step has asked for, at the latest."""
+        for source in self._sources:
+            source.worker.wake()
 
     def actions(self, plan: StepPlan, given: torch.Tensor | None) -> torch.Tensor:
         """Actions of all rows, ``[N, A]``; the caller's for rows without a source."""
@@ -143,7 +151,8 @@ class StepDriver:
         """The env has made the step."""
         suspender = self._suspender
         self._pipelines.advance(frozenset() if suspender is None else suspender.suspended_ids)
-        self._pipelines.begin_episodes(set(ended_ids))
+        if ended_ids:
+            self._pipelines.begin_episodes(set(ended_ids))
         self._pipelines.observe(obs)
         self._pipelines.end_step()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from holdstep.envs.lazy_dict import LazyDict
 from holdstep.policies.chunked.transfers import uploaded_rows
 from holdstep.wrappers.pipeline.events import ExecutionState, SourceEvents
 
@@ -35,6 +37,9 @@ _FLAGS = (
     "host_reset",
 )
 _STALE, _OPERATOR_RESET, _HOST_RESET = map(_FLAGS.index, ("stale", "operator_reset", "host_reset"))
+_EXCEPTION = "worker_exception"
+_NAMES = (*_COUNTS, *_TIMES, *_FLAGS, _EXCEPTION)
+_OF_NO_SOURCE = (-1, -1, 0, 0, ExecutionState.RUNNING, -1)
 
 _RECORDED = MappingProxyType(
     {
@@ -48,7 +53,11 @@ _RECORDED = MappingProxyType(
 
 
 class StepInfo:
-    """Makes ``info["pipeline"]`` of a step: tensors of all rows, three uploads in all.
+    """Makes ``info["pipeline"]`` of a step.
+
+    A step only notes some numbers of each source. Tensors of all rows are made of them when
+    somebody looks, which is most of the work and mostly not done: three uploads, for the counts,
+    the times and the flags.
 
     Args:
         num_envs: N.
@@ -61,62 +70,108 @@ class StepInfo:
         self._device = device
         self._max_age_frames = max_age_frames
 
-    def tensors(self, pipelines: Sequence[SourcePipeline], *, now_s: float) -> dict[str, Any]:
+    def of_step(self, pipelines: Sequence[SourcePipeline], *, now_s: float) -> LazyDict[Any]:
         """The entries of all rows; see :class:`~holdstep.wrappers.PipelinedActions`.
 
         Args:
-            pipelines: of the sources.
+            pipelines: of the sources, as they are in this step.
             now_s: when the frames were taken [s].
         """
-        num_envs = self._num_envs
-        counts = np.empty((len(_COUNTS), num_envs), dtype=np.int64)
-        times = np.zeros((len(_TIMES), num_envs), dtype=np.float32)
-        flags = np.zeros((len(_FLAGS), num_envs), dtype=np.bool_)
-        exceptions = np.full(num_envs, None, dtype=object)
-        if sum(len(pipeline.rows) for pipeline in pipelines) < num_envs:
-            counts.T[:] = (-1, -1, 0, 0, ExecutionState.RUNNING, -1)  # of rows without a source
-        for pipeline in pipelines:
-            rows = pipeline.rows_index
-            counts.T[rows] = _counts(pipeline)
-            times.T[rows] = _times(pipeline, now_s)
-            flags.T[rows] = self._flags(pipeline)
-            if not pipeline.all_begun and pipeline.frame is not None:
-                flags[_STALE, rows] |= pipeline.first_frame_ids > pipeline.frame.frame_id
-            flags[_OPERATOR_RESET, reset_rows(pipeline, pipeline.operator_events)] = True
-            flags[_HOST_RESET, reset_rows(pipeline, pipeline.host_events)] = True
-            if pipeline.exception is not None:
-                exceptions[rows] = pipeline.exception
-        info: dict[str, Any] = {}
-        for names, values in ((_COUNTS, counts), (_TIMES, times), (_FLAGS, flags)):
-            info.update(zip(names, uploaded_rows(values, self._device), strict=True))
-        info["worker_exception"] = exceptions
-        return info
+        noted = [self._noted(pipeline, now_s) for pipeline in pipelines]
+        return LazyDict(_NAMES, {}, functools.partial(self._made, noted))
 
-    def _flags(self, pipeline: SourcePipeline) -> tuple[bool, ...]:
-        """Those that are the same for all rows of a source."""
-        age = pipeline.age_frames
-        return (
-            pipeline.ran_synchronously,
-            age > 1,
-            age > self._max_age_frames or pipeline.frame is None,
-            pipeline.has_ended,
-            pipeline.operator_events.discard_last,
-            False,
-            False,
+    def _noted(self, pipeline: SourcePipeline, now_s: float) -> _OfSource:
+        frame, age = pipeline.frame, pipeline.age_frames
+        told = pipeline.operator_events
+        if frame is None:
+            frame_id, state, times = -1, ExecutionState.STOPPED, (0.0, 0.0, 0.0)
+        else:
+            frame_id, state = frame.frame_id, frame.result.state
+            times = (
+                now_s - frame.submitted_s,
+                now_s - frame.input_time_s,
+                frame.end_s - frame.begin_s,
+            )
+        is_stale = age > self._max_age_frames or frame is None
+        ended = pipeline.has_ended
+        success = -1 if told.success is None else told.success
+        return _OfSource(
+            pipeline.rows_index,
+            (frame_id, pipeline.submitted_id, age, pipeline.num_dropped, state, success),
+            times,
+            (pipeline.ran_synchronously, age > 1, is_stale, ended, told.discard_last, False, False),
+            None if pipeline.all_begun else pipeline.first_frame_ids > frame_id,
+            reset_rows(pipeline, told),
+            reset_rows(pipeline, pipeline.host_events),
+            pipeline.exception,
         )
 
+    def _made(self, noted: Sequence[_OfSource], name: str) -> dict[str, Any]:
+        """The tensors that come with one of this name."""
+        if name == _EXCEPTION:
+            return {name: self._exceptions(noted)}
+        names: tuple[str, ...]
+        if name in _COUNTS:
+            names, values = _COUNTS, self._counts(noted)
+        elif name in _TIMES:
+            names, values = _TIMES, self._times(noted)
+        else:
+            names, values = _FLAGS, self._flags(noted)
+        return dict(zip(names, uploaded_rows(values, self._device), strict=True))
 
-def _counts(pipeline: SourcePipeline) -> tuple[int, ...]:
-    frame = pipeline.frame
-    success = pipeline.operator_events.success
-    return (
-        -1 if frame is None else frame.frame_id,
-        pipeline.submitted_id,
-        pipeline.age_frames,
-        pipeline.num_dropped,
-        ExecutionState.STOPPED if frame is None else frame.result.state,
-        -1 if success is None else success,
-    )
+    def _counts(self, noted: Sequence[_OfSource]) -> np.ndarray:
+        counts = np.empty((len(_COUNTS), self._num_envs), dtype=np.int64)
+        counts.T[:] = _OF_NO_SOURCE
+        for source in noted:
+            counts.T[source.rows] = source.counts
+        return counts
+
+    def _times(self, noted: Sequence[_OfSource]) -> np.ndarray:
+        times = np.zeros((len(_TIMES), self._num_envs), dtype=np.float32)
+        for source in noted:
+            times.T[source.rows] = source.times
+        return times
+
+    def _flags(self, noted: Sequence[_OfSource]) -> np.ndarray:
+        flags = np.zeros((len(_FLAGS), self._num_envs), dtype=np.bool_)
+        for source in noted:
+            flags.T[source.rows] = source.flags
+            if source.not_begun is not None:
+                flags[_STALE, source.rows] |= source.not_begun
+            flags[_OPERATOR_RESET, source.operator_resets] = True
+            flags[_HOST_RESET, source.host_resets] = True
+        return flags
+
+    def _exceptions(self, noted: Sequence[_OfSource]) -> np.ndarray:
+        exceptions = np.full(self._num_envs, None, dtype=object)
+        for source in noted:
+            if source.exception is not None:
+                exceptions[source.rows] = source.exception
+        return exceptions
+
+
+class _OfSource(NamedTuple):
+    """What a step notes of one source; without its frame, whose context may be large.
+
+    Attributes:
+        rows: an index of all rows' arrays.
+        counts: in the order of ``_COUNTS``.
+        times: in the order of ``_TIMES``.
+        flags: in the order of ``_FLAGS``, those that are the same for all rows of a source.
+        not_begun: bool ``[k]``, rows whose episode the frame does not belong to; None for none.
+        operator_resets: rows that the operator has reset.
+        host_resets: rows whose reset the source was told of.
+        exception: what the source raised.
+    """
+
+    rows: slice | np.ndarray
+    counts: tuple[int, ...]
+    times: tuple[float, float, float]
+    flags: tuple[bool, ...]
+    not_begun: np.ndarray | None
+    operator_resets: list[int]
+    host_resets: list[int]
+    exception: BaseException | None
 
 
 def recorded_values(info: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -129,10 +184,3 @@ def reset_rows(pipeline: SourcePipeline, events: SourceEvents) -> list[int]:
     if not events.reset:
         return []
     return list(events.reset_env_ids or pipeline.env_ids)
-
-
-def _times(pipeline: SourcePipeline, now_s: float) -> tuple[float, float, float]:
-    frame = pipeline.frame
-    if frame is None:
-        return 0.0, 0.0, 0.0
-    return now_s - frame.submitted_s, now_s - frame.input_time_s, frame.end_s - frame.begin_s

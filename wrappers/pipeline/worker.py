@@ -44,7 +44,7 @@ class Worker(ABC):
         """Have the source started; :attr:`ready` tells when that is done."""
 
     def submit(self, submission: Submission) -> int:
-        """Ask for a frame.
+        """Ask for a frame, on which work begins with :meth:`wake` at the latest.
 
         Returns:
             How many requests that nobody worked on it replaces, 0 or 1.
@@ -52,6 +52,14 @@ class Worker(ABC):
         with self._lock:
             self._pacer.submitted(submission.submitted_s)
             return self._desk.submit(submission)
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Have it look at what was submitted.
+
+        A thread that wakes up takes the interpreter for its own Python. So steps call this when
+        they are about to wait or to simulate, and not in the middle of their books.
+        """
 
     def collect(self) -> News:
         """What has happened since the last call."""
@@ -125,6 +133,9 @@ class InlineWorker(Worker):
         num_replaced = super().submit(submission)
         self._work()
         return num_replaced
+
+    def wake(self) -> None:
+        """Nothing waits."""
 
     def restart(self) -> None:
         """Restart the source, and compute what had failed."""

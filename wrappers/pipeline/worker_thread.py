@@ -53,11 +53,9 @@ class ThreadWorker(Worker):
         """Start the thread, which starts the source."""
         self._thread.start()
 
-    def submit(self, submission: Submission) -> int:
-        """Leave a request for the thread."""
-        num_replaced = super().submit(submission)
+    def wake(self) -> None:
+        """Have the thread look at what was submitted."""
         self._work.set()
-        return num_replaced
 
     def restart(self) -> None:
         """Have the thread restart the source."""

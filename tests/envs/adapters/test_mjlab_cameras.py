@@ -137,7 +137,7 @@ def test_nothing_is_drawn_that_nobody_looks_at(lazy_env, num_drawn):
     assert num_drawn() == 1  # the same kernel has drawn all
     assert obs.pending == ()
     obs, *_ = env.step(zero_actions(env))
-    assert "<not drawn>" in repr(obs)
+    assert "<pending>" in repr(obs)
     assert num_drawn() == 1
 
 
