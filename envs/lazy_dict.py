@@ -41,7 +41,10 @@ class LazyDict(dict[str, ValueT]):
         ready: Mapping[str, ValueT],
         make: Callable[[str], Mapping[str, ValueT]],
     ) -> None:
-        super().__init__({name: ready.get(name, _PENDING) for name in names})
+        super().__init__(dict.fromkeys(names, _PENDING))
+        for name, value in ready.items():
+            if name in self:
+                self[name] = value
         self._make = make
 
     @property

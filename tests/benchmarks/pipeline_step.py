@@ -8,6 +8,7 @@ Prints one JSON line per measurement.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import statistics
 import sys
@@ -30,8 +31,8 @@ from tests.benchmarks.measure import machine
 class Arguments:
     """What to measure."""
 
-    env_id: str = "holdstep:CartPole"
-    """Env; its own step is not counted."""
+    env_id: str = "holdstep:PointMass"
+    """Env; its own step is not counted, and no episode ends."""
 
     num_envs: tuple[int, ...] = (1, 64)
     """Rows."""
@@ -40,7 +41,8 @@ class Arguments:
     """How long a source waits, as for a device."""
 
     period_ms: float = 8.0
-    """Pause between two steps, in which frames are finished."""
+    """Time between two steps, in which frames are finished: of a loop that sleeps, and of one that
+    works through 8 MB, as a simulator does."""
 
     steps: int = 200
     """Steps of each kind."""
@@ -52,7 +54,7 @@ class Waiting(ActionSource):
     def __init__(self, compute_s: float, *, uses_obs: bool = False) -> None:
         self.uses_obs = uses_obs
         self._compute_s = compute_s
-        self._actions = torch.zeros(1)
+        self._actions = torch.zeros(2)
 
     def compute(self, request: SourceRequest) -> SourceResult:
         """Wait, and stand still."""
@@ -103,11 +105,34 @@ def kinds(arguments: Arguments, num_envs: int) -> dict[str, dict[str, Any]]:
     return found
 
 
+def sleep(seconds: float) -> None:
+    """After which nothing is left in the processor's caches, and its clock may be slower."""
+    time.sleep(seconds)
+
+
+def work(seconds: float) -> None:
+    """Compute with more memory than the processor's own caches hold."""
+    until_s = time.perf_counter() + seconds
+    while time.perf_counter() < until_s:
+        _MEMORY.add_(1.0)
+
+
+_MEMORY = torch.zeros(1 << 20)
+BETWEEN = {"asleep": sleep, "working": work}
+
+
 def measure(
-    what: str, options: dict[str, Any], num_envs: int, arguments: Arguments
+    what: str,
+    options: dict[str, Any],
+    num_envs: int,
+    arguments: Arguments,
+    between: str = "asleep",
 ) -> dict[str, Any]:
     """One kind."""
-    watch = Stopwatch(make(arguments.env_id, num_envs=num_envs, device="cpu", seed=0))
+    made = make(
+        arguments.env_id, num_envs=num_envs, device="cpu", seed=0, max_episode_length=1_000_000
+    )
+    watch = Stopwatch(made)
     inner = SuspendOnWait(watch) if options.get("on_stale") == "suspend" else watch
     env = PipelinedActions(inner, **options)
     env.reset()
@@ -117,7 +142,7 @@ def measure(
         env.step()
         if step >= 20:
             added.append(now() - begin - watch.inside)
-        time.sleep(arguments.period_ms / 1000)
+        BETWEEN[between](arguments.period_ms / 1000)
     env.close()
     wall, computed = np.median(np.array(added), axis=0) * 1e6
     return {
@@ -125,6 +150,7 @@ def measure(
         "task": arguments.env_id,
         "num_envs": num_envs,
         "what": what,
+        "between": between,
         "added_us": round(float(wall), 1),
         "p95_us": round(statistics.quantiles([row[0] * 1e6 for row in added], n=20)[-1], 1),
         "computed_us": round(float(computed), 1),
@@ -136,8 +162,10 @@ def main(arguments: Arguments) -> list[dict[str, Any]]:
     """Measure and print everything."""
     lines = []
     for num_envs in arguments.num_envs:
-        for what, options in kinds(arguments, num_envs).items():
-            line = measure(what, options, num_envs, arguments)
+        for (what, options), between in itertools.product(
+            kinds(arguments, num_envs).items(), BETWEEN
+        ):
+            line = measure(what, options, num_envs, arguments, between)
             print(json.dumps(line), flush=True)
             lines.append(line)
     return lines

@@ -51,12 +51,15 @@ class FrameWaits:
         self._news = news
         self._can_be_without = can_hold or options.hold_action is not None
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
         """Wait, after this step's requests were submitted, as long as it is called for.
 
         Of a source that is not waited for, nothing is taken: its frame of this very step, if that
         is finished already, is left for the next one. So a source that is always quicker than a
         step is always one step behind, and what happens does not depend on who wins a race.
+
+        Returns:
+            Whether there was something to wait for; else nothing has come in.
 
         Raises:
             SourceError: one of them has failed.
@@ -67,6 +70,7 @@ class FrameWaits:
             paced_s = self._paced_s(pipeline, begin_s)
             if max(paced_s, self._budget_s(pipeline)) > 0:
                 waiting.append((pipeline, pipeline.frame, begin_s + paced_s))
+        has_waited = bool(waiting)
         while waiting:
             self._news.clear()  # before the look, so that what comes after it ends the pause
             latest_s = -math.inf
@@ -84,6 +88,7 @@ class FrameWaits:
             waiting = still_waiting
             if waiting:
                 self._pause(min(latest_s - now_s, _LOOK_AGAIN_S))
+        return has_waited
 
     def until(
         self,

@@ -47,11 +47,8 @@ class ObservedForSources:
     @property
     def is_complete(self) -> bool:
         """Whether there is something to give to every source that looks at observations."""
-        return all(
-            index in self._next
-            for index, pipeline in enumerate(self._pipelines)
-            if pipeline.uses_obs
-        )
+        looking = [index for index, pipeline in enumerate(self._pipelines) if pipeline.uses_obs]
+        return self._next.keys() >= set(looking)
 
     def give(self, index: int) -> Obs | None:
         """For the request of a source; None if it does not look at observations."""

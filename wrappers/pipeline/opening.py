@@ -80,7 +80,7 @@ def _worker(
         clock=clock,
         # What comes from another process is a copy already.
         copies=not is_sync and options.worker == "thread",
-        stream=None if is_sync else WorkerStream(env.device),
+        stream=None if is_sync or env.device.type == "cpu" else WorkerStream(env.device),
     )
     pacer = options.pacing.pacer()
     if is_sync:

@@ -40,6 +40,8 @@ class OperatorEvents:
         Returns:
             Observations of all rows, if any were reset.
         """
+        if not self._have_come():
+            return None
         obs = None
         taken = [pipeline.take_operator_news() for pipeline in self._pipelines]
         # Frame by frame: what follows a reset is of the next episode.
@@ -52,6 +54,12 @@ class OperatorEvents:
                 ids = torch.tensor(sorted(rows), dtype=torch.int64, device=self._env.device)
                 obs, _ = self._env.reset(options={"env_ids": ids})
         return obs
+
+    def _have_come(self) -> bool:
+        for pipeline in self._pipelines:  # noqa: SIM110  (asked several times in a step)
+            if pipeline.unapplied:
+                return True
+        return False
 
     def _apply(self, pipeline: SourcePipeline, news: OperatorNews) -> list[int]:
         """Apply all but the reset; the rows that are to be reset."""

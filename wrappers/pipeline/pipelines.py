@@ -47,6 +47,9 @@ class Pipelines:
         options: of the wrapper.
         clock: time.
         can_hold: whether rows can stand still.
+
+    Attributes:
+        drives_all: every row has a source.
     """
 
     def __init__(
@@ -66,15 +69,10 @@ class Pipelines:
         self._observed = ObservedForSources(pipelines, for_hold=callable(options.hold_action))
         self._step_s = env.step_dt or 1.0
         rows = np.concatenate([pipeline.rows for pipeline in pipelines])
-        self._drives_all = len(rows) == env.num_envs
-        self._in_order = self._drives_all and bool((rows == np.arange(env.num_envs)).all())
+        self.drives_all = len(rows) == env.num_envs
+        self._in_order = self.drives_all and bool((rows == np.arange(env.num_envs)).all())
         self._rows = uploaded(rows, env.device)
         self._order = uploaded(np.argsort(rows), env.device)
-
-    @property
-    def drives_all(self) -> bool:
-        """Whether every row has a source."""
-        return self._drives_all
 
     @property
     def can_submit(self) -> bool:
@@ -122,10 +120,13 @@ class Pipelines:
             self._planner.plan(pipeline, self._observed.of_held(index))
             for index, pipeline in enumerate(self._pipelines)
         ]
+        if len(plans) == 1:
+            (only,) = plans
+            return StepPlan(
+                only.actions, set(only.held), only.awaits_frame or not only.held, only.lacks_action
+            )
         held = {row for plan in plans for row in plan.held}
-        actions = plans[0].actions
-        if len(plans) > 1:
-            actions = torch.cat([plan.actions for plan in plans])
+        actions = torch.cat([plan.actions for plan in plans])
         awaits = all(plan.awaits_frame for plan in plans if plan.held)
         return StepPlan(actions, held, awaits, any(plan.lacks_action for plan in plans))
 
@@ -133,14 +134,14 @@ class Pipelines:
         """Actions of all rows, in memory of their own: the sources', and those of the caller."""
         if self._in_order:
             return actions.clone()
-        if self._drives_all:
+        if self.drives_all:
             return actions[self._order]
         assert given is not None
         return given.index_copy(0, self._rows, actions.to(given.dtype))
 
-    def info(self) -> dict[str, Any]:
+    def info(self, now_s: float) -> dict[str, Any]:
         """What this step tells."""
-        return self._info.of_step(self._pipelines, now_s=self._clock.now())
+        return self._info.of_step(self._pipelines, now_s=now_s)
 
     def end_step(self) -> None:
         """It has been told."""

@@ -39,6 +39,10 @@ class SourcePipeline:
         rows_index: the same as an index of all rows' arrays, the quickest that there is.
         worker: where it computes.
         frame: the newest frame; None before the first.
+        age_frames: steps that the rows have made since it was asked for; 0 without one.
+        all_begun: it belongs to the current episodes of all rows.
+        has_ended: there will be no further frames, unless the host starts over.
+        is_still: it says that nothing is to be applied.
         playable: the newest frame whose actions may be applied, though perhaps no longer.
         first_frame_ids: the first frame of each row's episode, int64 ``[k]``; earlier ones are of
             another one.
@@ -49,6 +53,7 @@ class SourcePipeline:
         num_dropped: requests that were replaced in this step.
         host_events: that the source was told of, as learned in this step.
         operator_events: that were applied in this step.
+        unapplied: what the operator did besides, in its order.
         exception: what it raised, as noticed in this step.
     """
 
@@ -61,6 +66,8 @@ class SourcePipeline:
         self.source = group.source
         self.worker = worker
         self.frame: Frame | None = None
+        self.age_frames = 0
+        self.all_begun = self.has_ended = self.is_still = False
         self.playable: Frame | None = None
         self.first_frame_ids = np.zeros(len(group.env_ids), dtype=np.int64)
         self.submitted_id = -1
@@ -70,11 +77,11 @@ class SourcePipeline:
         self.num_dropped = 0
         self.host_events = NO_EVENTS
         self.operator_events = NO_EVENTS
+        self.unapplied: list[OperatorNews] = []
         self.exception: BaseException | None = None
         self._options = options
         self._positions = {row: index for index, row in enumerate(group.env_ids)}
         self._untold = NO_EVENTS  # of the host, for the next request
-        self._unapplied: list[OperatorNews] = []
         self._restarted = False  # since the last request
         self._last_begun = 0  # the newest of first_frame_ids
         self._applied_id = -1
@@ -89,35 +96,6 @@ class SourcePipeline:
     def is_lossless(self) -> bool:
         """Whether each step waits for its own frame."""
         return bool(getattr(self.source, "lossless", False))
-
-    @property
-    def age_frames(self) -> int:
-        """Steps that the rows have made since the newest frame was asked for; 0 without one."""
-        if self.frame is None:
-            return 0
-        return self.num_row_steps - self.frame.num_row_steps
-
-    @property
-    def all_begun(self) -> bool:
-        """Whether the newest frame belongs to the current episodes of all rows."""
-        return self.frame is not None and self.frame.frame_id >= self._last_begun
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether there will be no further frames, unless the host starts over."""
-        return self.frame is not None and self.frame.result.end_of_replay
-
-    @property
-    def is_still(self) -> bool:
-        """Whether the newest frame says that nothing is to be applied."""
-        frame = self.frame
-        if frame is None:
-            return False
-        return (
-            frame.actions is None
-            or frame.result.state != ExecutionState.RUNNING
-            or (frame.result.end_of_replay and frame.frame_id == self._applied_id)
-        )
 
     @property
     def ran_synchronously(self) -> bool:
@@ -176,6 +154,7 @@ class SourcePipeline:
             return
         self._last_begun = self.submitted_id + 1
         self.first_frame_ids[[self._positions[row] for row in mine]] = self._last_begun
+        self._derive()
         ids = () if len(mine) == len(self.env_ids) else tuple(mine)
         self.tell(SourceEvents(reset=True, reset_env_ids=ids))
 
@@ -192,6 +171,7 @@ class SourcePipeline:
         mine = [self._positions[row] for row in env_ids]
         self.first_frame_ids[mine] = np.maximum(self.first_frame_ids[mine], first)
         self._last_begun = max(self._last_begun, first)
+        self._derive()
 
     def submit(
         self,
@@ -236,7 +216,7 @@ class SourcePipeline:
                 self._take(news.frame)
             if news.host_events:
                 self.host_events = self.host_events.merged_with(news.host_events)
-            self._unapplied += news.operator_news
+            self.unapplied += news.operator_news
             if news.failure is None:
                 return
             if not self._handle(news.failure):
@@ -244,9 +224,7 @@ class SourcePipeline:
 
     def take_operator_news(self) -> Sequence[OperatorNews]:
         """What the operator did that was not applied yet; it counts as applied from now on."""
-        if not self._unapplied:
-            return ()
-        taken, self._unapplied = self._unapplied, []
+        taken, self.unapplied = self.unapplied, []
         for news in taken:
             self.operator_events = self.operator_events.merged_with(news.events)
         return taken
@@ -256,6 +234,7 @@ class SourcePipeline:
         self.num_row_steps += 1
         if self.frame is not None:
             self._applied_id = self.frame.frame_id
+            self._derive()
 
     def end_step(self) -> None:
         """What was noted for this step has been told."""
@@ -272,6 +251,7 @@ class SourcePipeline:
 
     def _take(self, frame: Frame | None) -> None:
         self.frame = frame
+        self._derive()
         if frame is None:
             return
         stream = self.worker.computing.stream
@@ -281,6 +261,22 @@ class SourcePipeline:
             return
         if frame.result.state == ExecutionState.RUNNING:
             self.playable = frame
+
+    def _derive(self) -> None:
+        """What follows from the newest frame, which a step asks for many times."""
+        frame = self.frame
+        if frame is None:
+            self.age_frames = 0
+            self.all_begun = self.has_ended = self.is_still = False
+            return
+        self.age_frames = self.num_row_steps - frame.num_row_steps
+        self.all_begun = frame.frame_id >= self._last_begun
+        self.has_ended = frame.result.end_of_replay
+        self.is_still = (
+            frame.actions is None
+            or frame.result.state != ExecutionState.RUNNING
+            or (self.has_ended and frame.frame_id == self._applied_id)
+        )
 
     def _handle(self, failure: Failure) -> bool:
         """Do what is to be done about a failure; whether there may be something to collect then."""

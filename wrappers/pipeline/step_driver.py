@@ -43,6 +43,7 @@ class StepDriver:
 
     Attributes:
         counts: of all steps.
+        drives_all: every row has a source.
     """
 
     def __init__(
@@ -67,11 +68,7 @@ class StepDriver:
         self._pipelines = Pipelines(
             sources, env=env, options=options, clock=clock, can_hold=self._holder.can_hold
         )
-
-    @property
-    def drives_all(self) -> bool:
-        """Whether every row has a source."""
-        return self._pipelines.drives_all
+        self.drives_all = self._pipelines.drives_all
 
     def start(self) -> None:
         """Start the sources."""
@@ -106,8 +103,8 @@ class StepDriver:
             source.collect()
         self._apply_events()
         self._pipelines.submit()
-        self._waits.wait()
-        if self._apply_events() and any(source.must_ask for source in self._sources):
+        has_waited = self._waits.wait()
+        if has_waited and self._apply_events() and any(s.must_ask for s in self._sources):
             self._pipelines.submit(first_only=True)
             self._waits.wait()
         self._pipelines.polled()
@@ -144,8 +141,9 @@ class StepDriver:
 
     def info(self, plan: StepPlan | None) -> dict[str, Any]:
         """What this step tells; counted, too."""
-        self.counts.add(self._sources, None if plan is None else plan.held, self._clock.now())
-        return self._pipelines.info()
+        now_s = self._clock.now()
+        self.counts.add(self._sources, None if plan is None else plan.held, now_s)
+        return self._pipelines.info(now_s)
 
     def stepped(self, obs: Obs, ended_ids: Sequence[int]) -> None:
         """The env has made the step."""

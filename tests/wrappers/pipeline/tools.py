@@ -125,6 +125,9 @@ class ByHand(Worker):
     def start(self):
         self._start_source(BaseException)
 
+    def wake(self):
+        pass
+
     def restart(self):
         self._stop_source(BaseException)
         self._desk.recover()
