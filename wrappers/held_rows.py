@@ -42,6 +42,9 @@ class HeldRows(VectorWrapper):
     Raises:
         CapabilityError: the backend can't do that, or is held by another wrapper.
         WrapperOrderError: a wrapper inside can't step only some rows.
+
+    Attributes:
+        num_placements: how often states were put into rows from elsewhere.
     """
 
     def __init__(self, env: TorchVectorEnv, *, level: FreezeLevel, rng: RngScope) -> None:
@@ -51,6 +54,8 @@ class HeldRows(VectorWrapper):
         # The same on the host, so that no step has to ask the device: rows, and their suspensions.
         self._suspensions: dict[int, int] = {}
         self._num_suspensions = 0
+        self._placements: dict[int, int] = {}
+        self.num_placements = 0
         self._ready = False
         self._control = self.unwrapped.row_control(level=level, rng=rng)
         # A wrapper that is thrown away lets go of the backend, for the next one.
@@ -93,6 +98,14 @@ class HeldRows(VectorWrapper):
         reasons that are somebody else's.
         """
         return MappingProxyType(self._suspensions)
+
+    @property
+    def placements(self) -> Mapping[int, int]:
+        """Rows that :meth:`restore` or :meth:`fork` has written over; a view.
+
+        Each with the number of the last such call, of :attr:`num_placements`.
+        """
+        return MappingProxyType(self._placements)
 
     def snapshot(self, env_ids: EnvIds | None = None) -> Snapshot:
         """Copy the states of rows, suspended or not.
@@ -155,7 +168,7 @@ class HeldRows(VectorWrapper):
             )
         ids, rows = self._rows(env_ids)
         obs = self._control.restore(snapshot.to(self.device), ids)
-        self._hold_again(rows)
+        self._placed(rows)
         return obs
 
     def fork(self, src_ids: EnvIds, dst_ids: EnvIds) -> Obs:
@@ -196,7 +209,7 @@ class HeldRows(VectorWrapper):
                 "src_ids and in dst_ids."
             )
         obs = self._control.fork(src, dst)
-        self._hold_again(dst_rows)
+        self._placed(dst_rows)
         return obs
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -218,6 +231,11 @@ class HeldRows(VectorWrapper):
         for row in rows:
             self._suspensions.pop(row, None)
         self._active_mask[ids] = True
+
+    def _placed(self, rows: list[int]) -> None:
+        self.num_placements += 1
+        self._placements.update(dict.fromkeys(rows, self.num_placements))
+        self._hold_again(rows)
 
     def _hold_again(self, rows: Iterable[int]) -> None:
         held = [row for row in rows if row in self._suspensions]

@@ -29,6 +29,7 @@ from holdstep.wrappers.pipeline.step_driver import StepDriver
 from holdstep.wrappers.pipeline.step_info import recorded_values
 from holdstep.wrappers.pipeline.still_steps import StillSteps
 from holdstep.wrappers.pipeline.stopping import stop_sources
+from holdstep.wrappers.placed_rows import PlacedRows
 from holdstep.wrappers.record.recorder import RecordEpisodes
 from holdstep.wrappers.suspend import SuspendOnWait
 from holdstep.wrappers.waits import WaitClock
@@ -192,6 +193,7 @@ class PipelinedActions(VectorWrapper):
         self._step_info: dict[str, Any] = {}
         self._operator_events: dict[Hashable, SourceEvents] = {}
         self._still = StillSteps(env)
+        self._placed = PlacedRows(env)
         self._recorder = find_wrapper(env, RecordEpisodes)
         self._ready = False
         # One that is thrown away, or left open at the end of a script, stops its sources too.
@@ -229,7 +231,8 @@ class PipelinedActions(VectorWrapper):
     def tell(self, events: SourceEvents, *, source: Hashable | None = None) -> None:
         """Have sources' next requests carry events of yours, such as a pause.
 
-        The env is not touched; that :meth:`reset` and autoresets happened is told anyway.
+        The env is not touched; that :meth:`reset` and autoresets happened is told anyway, and so is
+        a ``restore`` or ``fork`` of the ``SuspendOnWait`` inside, as a reset of the rows.
 
         Args:
             events: told once, whatever becomes of single requests.
@@ -261,6 +264,8 @@ class PipelinedActions(VectorWrapper):
         if not self._ready and not self._closed:
             self._ready = True
             self._driver.start()
+        if env_ids is None:
+            self._placed.take()  # of episodes that are over
         self._driver.reset(obs, None if env_ids is None else self._host_ids(env_ids))
         self._still.moved()
         return obs, info
@@ -296,6 +301,9 @@ class PipelinedActions(VectorWrapper):
             given = given_actions(actions, shape=shape, device=self.device)
         elif actions is not None:  # not used, but a mistake is a mistake
             self._guard.check(actions)
+        if placed := self._placed.take():
+            self._still.moved()
+            self._driver.reset(self._still.obs(), placed)
         plan = self._driver.next_plan(self._still.obs() if self._driver.needs_obs() else None)
         self._step_info = self._driver.info(plan)
         self._operator_events = {

@@ -193,3 +193,58 @@ def test_a_row_that_is_to_stand_still_does_so_when_what_the_user_waited_for_is_d
         assert env.step()[4]["active"].tolist() == [True, False]
         time.sleep(0.01)
     env.close()
+
+
+def put_back(suspender, begin):
+    suspender.restore(begin, [1, 2])
+
+
+def forked(suspender, begin):
+    suspender.fork(0, [1, 2])
+
+
+@pytest.mark.parametrize("put", [put_back, forked])
+def test_rows_put_into_other_states_get_no_action_that_was_chosen_for_the_old_ones(put):
+    gate = Gate()
+    source = Told(gate, uses_obs=True)
+    env = stack(source, num_envs=4, suspends=True, on_stale="suspend")
+    suspender = find_wrapper(env, SuspendOnWait)
+    env.reset()
+    begin = suspender.snapshot([1, 2])
+    gate.open(3)
+    for _ in range(3):
+        env.step()
+        eventually(lambda: source.requests[-1].frame_id == len(source.requests) - 1)
+    eventually(lambda: len(source.requests) >= 3)
+    put(suspender, begin)
+    now = env.reset(options={"env_ids": []})[0]["policy"]
+    active = env.step()[4]["active"].tolist()
+    assert active[1:3] == [False, False]  # nothing is there yet that knows of it
+    gate.open(10)
+
+    def advance():
+        return env.step()[4]["active"][1]
+
+    eventually(advance)
+    told = [r for r in source.requests if r.host_events.reset and r.host_events.reset_env_ids]
+    assert [request.host_events.reset_env_ids for request in told] == [(1, 2)]
+    assert torch.equal(told[0].obs["policy"][1:3], now[1:3])
+    first = next(i for i, mask in enumerate(seen(env).active) if i > 2 and mask[1])
+    assert seen(env).actions[first][1].item() > (told[0].frame_id - 0.5) / 1000
+    env.close()
+
+
+def test_a_reset_of_all_rows_after_a_restore_is_told_once():
+    source = Told()
+    env = stack(source, num_envs=3, suspends=True, mode="sync")
+    suspender = find_wrapper(env, SuspendOnWait)
+    env.reset()
+    env.step()
+    suspender.restore(suspender.snapshot([0]), [2])
+    env.reset()
+    assert frames(env.step()[4])["host_reset"] == [True] * 3
+    assert not any(frames(env.step()[4])["host_reset"])
+    suspender.restore(suspender.snapshot([0]), [2])
+    assert frames(env.step()[4])["host_reset"] == [False, False, True]
+    assert not any(frames(env.step()[4])["host_reset"])
+    env.close()
