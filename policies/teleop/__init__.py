@@ -22,6 +22,13 @@ if TYPE_CHECKING:
         Se3Keyboard,
         Toggle,
     )
+    from holdstep.policies.teleop.graph import (
+        NODE_TYPES,
+        ControlConfig,
+        GraphConfig,
+        NodeConfig,
+        register_node,
+    )
     from holdstep.policies.teleop.policy import TeleopPolicy
     from holdstep.policies.teleop.registry import SOURCES, source_class
     from holdstep.policies.teleop.session import (
@@ -33,14 +40,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "NODE_TYPES",
     "SOURCES",
     "ActionMapping",
+    "ControlConfig",
     "DeviceSource",
     "FrameContext",
     "GamepadSource",
+    "GraphConfig",
     "IsaacTeleopSource",
     "KeyboardSource",
     "Move",
+    "NodeConfig",
     "Se2Gamepad",
     "Se2Keyboard",
     "Se3Gamepad",
@@ -49,10 +60,12 @@ __all__ = [
     "TeleopPolicy",
     "Toggle",
     "read_recording",
+    "register_node",
     "session_config",
     "source_class",
 ]
 
+_GRAPH = ("NODE_TYPES", "ControlConfig", "GraphConfig", "NodeConfig", "register_node")
 _SESSION = (
     "FrameContext",
     "IsaacTeleopSource",
@@ -60,13 +73,16 @@ _SESSION = (
     "read_recording",
     "session_config",
 )
+_IN_PACKAGES = {"graph": _GRAPH, "session": _SESSION}
 _OWN = {"TeleopPolicy": "policy", "SOURCES": "registry", "source_class": "registry"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'holdstep.policies.teleop' has no attribute {name!r}")
-    module = _OWN.get(name) or ("session" if name in _SESSION else "devices")
+    module = _OWN.get(name) or next(
+        (module for module, names in _IN_PACKAGES.items() if name in names), "devices"
+    )
     return getattr(importlib.import_module(f"holdstep.policies.teleop.{module}"), name)
 
 

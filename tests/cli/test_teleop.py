@@ -260,6 +260,54 @@ def test_a_keyboard_from_a_file(monkeypatch, capsys):
     assert "done after 5 steps" in capsys.readouterr().out
 
 
+GRAPH = """
+  kind: isaacteleop
+  session: replay
+  mcap: session.mcap
+  action_dim: 2
+  pipeline:
+    nodes:
+      pedals: {type: Generic3AxisPedalSource}
+      feet:
+        type: FootPedalRootCmdRetargeter
+        options: {deadzone_threshold: 0.0}
+        inputs: {pedals: pedals.pedals}
+      action:
+        type: TensorReorderer
+        options:
+          input_config: {feet: [x, y, turn, height]}
+          output_order: [turn, x]
+          input_types: {feet: array}
+        inputs: {feet: feet.root_command}
+    outputs: {action: action.output}
+"""
+
+
+def test_a_retargeting_graph_from_the_file(capsys):
+    pytest.importorskip("isaacteleop", reason="the extra 'teleop' is not installed")
+    pytest.importorskip("mcap", reason="the test writes its recording with it")
+    from tests.policies.teleop.pedal_recordings import write_pedals
+
+    write_pedals("session.mcap", [(0.0, 0.1 * number, 0.0) for number in range(8)])
+    write(pipeline="on_stale: wait")
+    text = Path("run.yaml").read_text()
+    source = '{kind: function, function: "my_sources:Scripted"}'
+    Path("run.yaml").write_text(text.replace(source, GRAPH))
+    assert main(["teleop", "run.yaml", "--check"]) == 0
+    assert main(["teleop", "run.yaml"]) == 0
+    assert "end of the replay after 8 steps" in capsys.readouterr().out
+    for episode in episodes():  # the right pedal is the way forward, at up to 1 m/s
+        np.testing.assert_allclose(episode.arrays["actions"][:, 1], 0.1 * np.arange(8), atol=1e-6)
+        assert not episode.arrays["actions"][:, 0].any()
+    wrong = GRAPH.replace("feet.root_command", "feet.root_comand").replace("[turn, x]", "[3]")
+    Path("run.yaml").write_text(text.replace(source, wrong))
+    assert main(["teleop", "run.yaml", "--check"]) == 2
+    printed = capsys.readouterr().err
+    nodes = "source.pipeline.nodes"
+    assert f"run.yaml:19:26: {nodes}.action.options.output_order[0]: must be a text" in printed
+    assert f"run.yaml:21:24: {nodes}.action.inputs.feet: the node 'feet' has no out" in printed
+
+
 def test_a_recorded_session_of_isaacteleop_is_replayed(capsys):
     pytest.importorskip("isaacteleop", reason="the extra 'teleop' is not installed")
     pytest.importorskip("mcap", reason="the test writes its recording with it")

@@ -22,7 +22,7 @@ source:  # one for all rows
 #   start_paused: true
 # source:
 #   kind: isaacteleop
-#   pipeline: my_retargeting:pipeline  # builds it
+#   pipeline: my_retargeting:pipeline  # builds it; or a graph of nodes: {nodes: ..., outputs: ...}
 #   session: replay  # or live
 #   mcap: session.mcap
 

@@ -9,14 +9,16 @@ from holdstep.documents.nodes import MAX_BYTES, LocatedProblem, UnreadableError,
 from holdstep.documents.reader import DocumentReader
 from holdstep.errors import RunConfigError
 from holdstep.policies.teleop.config.run_config import RunConfig
+from holdstep.policies.teleop.config.session_source import check_graph, check_session
 from holdstep.policies.teleop.config.source_config import check_device
 
 
 def read_run(path: str | Path) -> RunConfig:
     """Read the configuration of a run.
 
-    Nothing in the file runs code, and no device is opened. All problems are reported at once, each
-    with its line and column.
+    All problems are reported at once, each with its line and column. No device is opened, and no
+    code runs that the file brings; but sources are made for a try, and with them the nodes of a
+    graph, so that classes that it names as ``module:Class`` are imported.
 
     Args:
         path: of a YAML file, as ``holdstep teleop --example`` prints one.
@@ -48,12 +50,10 @@ def parse_run(content: bytes, *, name: str = "run.yaml") -> RunConfig:
         raise _error(name, [error.located]) from error
     reader = DocumentReader()
     run: RunConfig = reader.build(RunConfig, node)
-    if not reader.problems:
-        for source_name, source in run.sources_by_name.items():
-            problem = check_device(source)
-            if problem is not None:
-                outer = ("source",) if run.sources is None else ("sources", source_name)
-                reader.add((*outer, *problem.place), problem.message)
+    for place, section in reader.built.items():
+        for check in (check_device, check_graph, check_session):
+            for problem in check(section):
+                reader.add(problem.inside(*place))
     if reader.problems:
         raise _error(name, reader.problems)
     return run

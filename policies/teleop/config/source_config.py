@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from holdstep.documents.problems import FieldsError, Place, Problem, Tagged
 from holdstep.errors import ConfigError, MissingExtraError
 from holdstep.policies.teleop.devices.mapping import ActionMapping
+from holdstep.policies.teleop.graph.config import GraphConfig
 from holdstep.policies.teleop.registry import source_class
 
 
@@ -122,6 +123,8 @@ class PluginConfig:
     plugin_root_id: str
     search_paths: tuple[str, ...] = ()
     enabled: bool = True
+    plugin_args: tuple[str, ...] = ()
+    required: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +132,8 @@ class IsaacTeleopConfig:
     """A session of IsaacTeleop; see ``session_config`` and ``IsaacTeleopSource``.
 
     Attributes:
-        pipeline: ``"module:function"`` that builds the retargeting pipeline, or a pair with its
-            control pipeline.
+        pipeline: the retargeting pipeline and its control pipeline: as a graph, or the
+            ``"module:function"`` that builds the one or a pair of both.
         session: live, or the replay of a recording.
         mcap: the recording: replayed, or, live, written.
         output: the pipeline's outputs that are the action, one after another.
@@ -140,7 +143,7 @@ class IsaacTeleopConfig:
         verbose: whether the session prints what it does.
     """
 
-    pipeline: str
+    pipeline: str | GraphConfig
     session: Literal["live", "replay"] = "live"
     mcap: str | None = None
     output: tuple[str, ...] = ("action",)
@@ -150,7 +153,8 @@ class IsaacTeleopConfig:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        _check_name("pipeline", self.pipeline)
+        if isinstance(self.pipeline, str):
+            _check_name("pipeline", self.pipeline)
         if self.session == "replay" and self.mcap is None:
             raise ConfigError("mcap is missing: the recording to be replayed.")
         if not self.output:
@@ -209,21 +213,20 @@ def kind_of(source: Any) -> str:
     return next(kind for kind, cls in SOURCE_KINDS.items() if cls is type(source))
 
 
-def check_device(source: Any) -> Problem | None:
+def check_device(source: Any) -> Iterator[Problem]:
     """What a device has against its configuration, which it is made from for a try.
 
     Nothing is opened. A device whose packages are not installed can't be asked; that is no mistake
     of the file's.
     """
     if not isinstance(source, DeviceConfig) or getattr(source, "mapping", source) is None:
-        return None
+        return
     try:
         source_class(kind_of(source))(**source.options())
     except MissingExtraError:
-        return None
+        return
     except ConfigError as error:
-        return Problem(_place_in(source.options(), str(error)), str(error))
-    return None
+        yield Problem(_place_in(source.options(), str(error)), str(error))
 
 
 def _check_mapping(mapping: Any) -> None:

@@ -51,17 +51,18 @@ class OutputActions:
     def __call__(self, outputs: Mapping[str, Any]) -> torch.Tensor | None:
         """The actions, float32 ``[A]`` or ``[k, A]`` in memory of their own.
 
-        None if any of the outputs has no value in this frame: tracking was lost.
+        None if any of the outputs has no value in this frame: tracking was lost, or has not begun.
 
         Raises:
             ConfigError: values of another width than was declared.
         """
-        groups = [outputs[name] for name in self._names]
-        if any(group.is_none for group in groups):
-            return None
-        parts = [
-            tensor for group in groups for tensor in map(_tensor, (group[i] for i in _all(group)))
-        ]
+        values: list[Any] = []
+        for name in self._names:
+            found = _values(outputs[name])
+            if found is None:
+                return None
+            values += found
+        parts = [_tensor(value) for value in values]
         actions = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         if self.action_dim is not None and actions.shape[-1] != self.action_dim:
             raise ConfigError(
@@ -92,8 +93,14 @@ def check_outputs(names: Sequence[str], output_types: Mapping[str, Any], *, opti
             )
 
 
-def _all(group: Any) -> range:
-    return range(len(group))
+def _values(group: Any) -> list[Any] | None:
+    """Of an output; None if it has none."""
+    if group.is_none:
+        return None
+    try:
+        return [group[index] for index in range(len(group))]
+    except ValueError:  # isaacteleop's rate limiters set none before tracking has begun
+        return None
 
 
 def _tensor(value: Any) -> torch.Tensor:

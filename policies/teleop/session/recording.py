@@ -18,7 +18,7 @@ class SessionRecording:
 
     Attributes:
         path: of the file.
-        num_messages: by channel, such as ``"controllers/left_controller_tracked"``.
+        num_messages: by channel, such as ``"controllers/left_controller"``.
     """
 
     path: Path

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from holdstep.errors import ConfigError
@@ -106,18 +104,12 @@ def _source(source: Any, run: RunConfig, env: TorchVectorEnv, place: str) -> Any
 
 def _isaacteleop(source: IsaacTeleopConfig, place: str) -> Any:
     from holdstep.cli.serve import maker
-    from holdstep.policies.teleop import IsaacTeleopSource, session_config
+    from holdstep.policies.teleop.config.session_source import session_source
 
-    config = partial(
-        session_config,
-        maker(source.pipeline, f"{place}.pipeline"),
-        mode=source.session,
-        mcap=source.mcap,
-        app_name=source.app_name,
-        plugins=[dataclasses.asdict(plugin) for plugin in source.plugins],
-        verbose=source.verbose,
-    )
-    return IsaacTeleopSource(config, output=source.output, action_dim=source.action_dim)
+    pipeline = source.pipeline
+    if isinstance(pipeline, str):
+        return session_source(source, maker(pipeline, f"{place}.pipeline"))
+    return session_source(source, pipeline)
 
 
 def _recorder(run: RunConfig, env: TorchVectorEnv) -> RecordEpisodes | None:

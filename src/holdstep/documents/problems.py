@@ -22,14 +22,21 @@ MAX_TEXT = 2000
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong, and where."""
+    """Something wrong, and where.
+
+    Attributes:
+        place: of what is wrong.
+        message: says why.
+        at_key: whether it is the name of what is there, and not its value.
+    """
 
     place: Place
     message: str
+    at_key: bool = False
 
     def inside(self, *outer: str | int) -> Problem:
         """The same problem, seen from further out."""
-        return Problem((*outer, *self.place), self.message)
+        return dataclasses.replace(self, place=(*outer, *self.place))
 
     def __str__(self) -> str:
         return f"{place_text(self.place)}: {self.message}" if self.place else self.message

@@ -32,15 +32,23 @@ class DocumentReader:
 
     The types of the dataclasses' fields are the schema; their own checks add the rules. A
     ``ConfigError`` of such a check is of the field that its message begins with.
+
+    Attributes:
+        problems: in the order in which they were found.
+        built: the dataclasses that could be built, by where they stand, also where what they are a
+            part of could not.
     """
 
     def __init__(self) -> None:
         self.problems: list[LocatedProblem] = []
+        self.built: dict[Place, Any] = {}
         self._marks: dict[Place, yaml.Mark] = {}
+        self._key_marks: dict[Place, yaml.Mark] = {}
 
-    def add(self, place: Place, message: str) -> None:
+    def add(self, problem: Problem) -> None:
         """Note a problem that was found elsewhere."""
-        self._found(place, message)
+        mark = self._key_marks.get(problem.place) if problem.at_key else None
+        self._found(problem.place, problem.message, mark)
 
     def build(self, cls: type, node: yaml.Node) -> Any:
         """An instance of ``cls``; only of use while there are no problems."""
@@ -54,10 +62,7 @@ class DocumentReader:
         if origin is typing.Annotated:
             return self._tagged(args[1], node, place)
         if origin in (types.UnionType, typing.Union):
-            if isinstance(node, yaml.ScalarNode) and scalar_value(node) is None:
-                return None
-            (inner,) = (arg for arg in args if arg is not type(None))
-            return self._value(inner, node, place)
+            return self._union(args, node, place)
         if origin is tuple:
             return self._tuple(args, node, place)
         if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
@@ -65,6 +70,18 @@ class DocumentReader:
         if dataclasses.is_dataclass(kind):
             return self._dataclass(kind, node, place)
         return self._scalar(kind, node, place)
+
+    def _union(self, kinds: tuple[Any, ...], node: yaml.Node, place: Place) -> Any:
+        """None, a dataclass where there is a mapping, or what else there may be."""
+        is_null = isinstance(node, yaml.ScalarNode) and scalar_value(node) is None
+        if is_null and type(None) in kinds:
+            return None
+        rest = [kind for kind in kinds if kind is not type(None)]
+        if len(rest) > 1:
+            is_mapping = isinstance(node, yaml.MappingNode)
+            rest = [kind for kind in rest if dataclasses.is_dataclass(kind) is is_mapping]
+        (kind,) = rest
+        return self._value(kind, node, place)
 
     def _plain(self, node: yaml.Node, place: Place) -> Any:
         """Whatever is there, as lists, dicts and single values."""
@@ -156,10 +173,11 @@ class DocumentReader:
         if not valid or any(value is _INVALID for value in values.values()):
             return _INVALID
         try:
-            return cls(**values)
+            made = self.built[place] = cls(**values)
+            return made
         except FieldsError as error:
             for problem in error.found:
-                self._found((*place, *problem.place), problem.message)
+                self.add(problem.inside(*place))
             return _INVALID
         except ConfigError as error:
             within, message = _split_place(str(error))
@@ -185,7 +203,7 @@ class DocumentReader:
                 self._found((*place, key), "is there twice.", mark)
             else:
                 entries[key] = value_node
-                self._marks[(*place, key)] = mark
+                self._marks[(*place, key)] = self._key_marks[(*place, key)] = mark
         return entries if valid else None
 
     def _found(self, place: Place, message: str, mark: yaml.Mark | None = None) -> Any:

@@ -1,5 +1,6 @@
 """Files of runs: what is read, and what is said of those that can't be."""
 
+import dataclasses
 import re
 import textwrap
 
@@ -152,6 +153,21 @@ def test_every_source_of_the_registry_can_be_named():
 def test_what_is_wrong_is_said_with_its_place(text, expected):
     listed = "\n".join(problems_of(text))
     assert any(words in listed for words in expected), listed
+
+
+def test_a_plugin_can_be_given_all_that_isaacteleop_takes():
+    manager = pytest.importorskip("isaacteleop.teleop_session_manager")
+    text = (
+        "{plugin_name: a, plugin_root_id: b, search_paths: [c], plugin_args: ['--d'], required: on}"
+    )
+    source = parse(
+        f"{SMALL}source: {{kind: isaacteleop, pipeline: 'a:b', plugins: [{text}]}}"
+    ).source
+    given = dataclasses.asdict(source.plugins[0])
+    theirs = manager.PluginConfig(**given)
+    assert dataclasses.asdict(theirs) == given
+    assert theirs.plugin_args == ("--d",)
+    assert theirs.required
 
 
 def test_groups_have_every_row_once():
