@@ -30,11 +30,12 @@ types: $(VENV)/.test
 docs: $(VENV)/.test
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
+# Reordered, files with few tests would come last: the longest ones, with a core idle beside them.
 pytest: $(VENV)/.test
 ifdef PYTEST_ARGS
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not timing'
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not timing'
 	$(BIN)/python -m pytest -m timing
 endif
 

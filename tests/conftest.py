@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +15,18 @@ import torch
 
 from holdstep.envs import TorchVectorEnv, make
 
-# Whether a change is good must not depend on the luck of a draw: by default, property tests try the
-# same examples each time. HYPOTHESIS_PROFILE=fuzz looks for new ones.
-hypothesis.settings.register_profile("same-examples", derandomize=True, database=None)
-hypothesis.settings.register_profile("fuzz", print_blob=True)
+# Whether a change is good must not depend on the luck of a draw, nor on how busy the machine is: by
+# default, property tests try the same examples each time. HYPOTHESIS_PROFILE=fuzz looks for new
+# ones.
+hypothesis.settings.register_profile(
+    "same-examples", derandomize=True, database=None, deadline=None
+)
+hypothesis.settings.register_profile("fuzz", print_blob=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same-examples"))
+
+# TorchRL makes "spawn" the default when it is imported, as by the tests of its view: each process
+# of an AsyncVectorEnv would then import torch for seconds. With context="forkserver", one does.
+multiprocessing.set_forkserver_preload([__name__])
 
 # The tensors here are small, and threads that wait for each other are slow on a busy machine.
 torch.set_num_threads(1)

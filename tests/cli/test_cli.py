@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from holdstep import envs
 from holdstep.cli import main
+from holdstep.cli.doctor import EXTRAS
 from holdstep.cli.settings import parse_settings
 from holdstep.distributed import Rank
 from holdstep.errors import ConfigError
@@ -101,16 +103,25 @@ def test_check_exits_with_1_on_violations(tmp_path):
         ([*TRAIN, "--log-root", "/proc/x"], "/proc/x"),
     ],
 )
-def test_errors_are_one_line_that_says_what_to_do(arguments, message, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "holdstep", *arguments],
-        capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
+def test_errors_are_one_line_that_says_what_to_do(arguments, message, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert_is_one_line(capfd.readouterr().err, message)
+
+
+@pytest.mark.parametrize("arguments", [["check", "holdstep:CartPol"], [*TRAIN, "--seed", "-1"]])
+def test_nothing_else_is_printed_by_a_process_that_fails(arguments):
+    """What packages print while they are imported, too."""
+    done = holdstep(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("error: ")
-    assert re.search(message, done.stderr)
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert_is_one_line(done.stderr, "Did you mean|seed")
+
+
+def assert_is_one_line(printed, message):
+    assert printed.startswith("error: ")
+    assert re.search(message, printed)
+    assert "Traceback" not in printed
+    assert len(printed.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -228,6 +239,16 @@ def test_settings_are_read_as_yaml():
     assert agent == {"c": True, "e": None}
     with pytest.raises(ConfigError, match="no YAML"):
         parse_settings(["env.a=[1"])
+
+
+def test_doctor_looks_for_what_every_extra_brings():
+    config = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = config["project"]["optional-dependencies"]
+    looked_for = {name for names in EXTRAS.values() for name in names}
+    for extra in extras.keys() - {"docs", "dev", "isaacsim"}:
+        assert extra in EXTRAS
+        needed = {re.match(r"[\w-]+", requirement)[0] for requirement in extras[extra]}
+        assert needed <= looked_for
 
 
 def test_doctor_reports_packages_and_backends():

@@ -38,6 +38,7 @@ raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/wrappers",
     # Minutes of tests that have nothing to do with Gymnasium.
     "--ignore=tests/wrappers/export", "--ignore=tests/wrappers/record",
     "--ignore=tests/wrappers/pipeline", "--ignore=tests/wrappers/test_stack.py",
+    "--ignore=tests/wrappers/test_chunk_physics.py", "--ignore=tests/wrappers/test_chunk_images.py",
     "tests/envs/test_checker.py", "tests/envs/adapters/test_gymnasium.py",
     "tests/envs/adapters/test_gymnasium_rows.py", "tests/envs/reference"]))
 """

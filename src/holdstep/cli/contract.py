@@ -212,7 +212,7 @@ def print_diff(before: Path, after: Path) -> int:
 def _print_differences(found: Sequence[Difference], console: Console) -> None:
     titles = {
         "host": "read and written differently: hosts are concerned",
-        "behaviour": "inside the model: the robot moves otherwise",
+        "behaviour": "inside the model: the robot may move otherwise",
         "information": "how it was exported",
     }
     if not found:

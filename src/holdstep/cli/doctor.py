@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 EXTRAS = {
     "mjlab": ("mjlab", "mujoco-warp", "warp-lang"),
+    "mujoco": ("mujoco",),
     "rsl-rl": ("rsl-rl-lib", "tensorboard"),
     "sb3": ("stable-baselines3",),
     "skrl": ("skrl",),
     "torchrl": ("torchrl",),
+    "groot": ("pyzmq", "msgpack"),
+    "openpi": ("websockets",),
     "lerobot": ("lerobot",),
     "teleop": ("isaacteleop", "mcap"),
     "devices": ("pygame-ce",),
+    "export": ("leapp", "onnx", "onnxruntime", "onnxscript"),
     "compression": ("hdf5plugin",),
     "convert": ("pyarrow", "pillow"),
     "minari": ("minari",),

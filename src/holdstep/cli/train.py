@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from holdstep.envs import TorchVectorEnv
-    from holdstep.policies.rsl_rl import TrainingResult, TrainingSettings
+    from holdstep.policies.rsl_rl import Iteration, TrainingResult, TrainingSettings
 
 
 @dataclass
@@ -57,14 +57,18 @@ class Train:
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A setting, env.PATH=VALUE or agent.PATH=VALUE; may be given several times."""
 
+    live: bool = False
+    """Show a table of what each layer of the stack does and costs, instead of a progress bar."""
+
     verbose: bool = False
-    """Show what the simulator and rsl_rl print instead of a progress bar."""
+    """Show what the simulator and rsl_rl print: instead of a progress bar, or above the table."""
 
     def run(self) -> int:
         """Train, and print where the result is."""
         from rich.console import Console
 
         from holdstep.cli.settings import parse_settings
+        from holdstep.cli.train_live import train_with_table
         from holdstep.distributed import Rank
         from holdstep.policies.rsl_rl import TrainingSettings
 
@@ -84,7 +88,10 @@ class Train:
         )
         rank = Rank.of_environment()
         console = Console(emoji=False, quiet=not rank.is_first)
-        result = train_with_progress(settings, console=console)
+        if self.live and rank.is_first:
+            result = train_with_table(settings)
+        else:
+            result = train_with_progress(settings, console=console)
         if rank.is_first:
             print_result(result, console=console)
         return 0
@@ -116,7 +123,7 @@ def train_with_progress(
     )
 
     from holdstep.cli.quiet import quiet_simulators
-    from holdstep.policies.rsl_rl import Iteration, train
+    from holdstep.policies.rsl_rl import train
 
     if not settings.quiet:
         return train(settings, wrap=wrap)
@@ -138,10 +145,7 @@ def train_with_progress(
             progress.update(bar, description="training", total=iterations, status="")
 
         def on_iteration(iteration: Iteration) -> None:
-            mean = iteration.mean_return
-            shown = "..." if mean is None else f"{mean:.1f}"
-            status = f"return {shown}, {iteration.steps_per_s:,.0f} steps/s"
-            progress.update(bar, advance=1, status=status)
+            progress.update(bar, advance=1, status=status_of(iteration))
 
         try:
             with quiet_simulators():
@@ -149,6 +153,13 @@ def train_with_progress(
         except BaseException:
             progress.remove_task(bar)  # an error message is not to stand under "building ..."
             raise
+
+
+def status_of(iteration: Iteration) -> str:
+    """How the training goes, in a few words."""
+    mean = iteration.mean_return
+    shown = "..." if mean is None else f"{mean:.1f}"
+    return f"return {shown}, {iteration.steps_per_s:,.0f} steps/s"
 
 
 def print_result(result: TrainingResult, *, console: object) -> None:

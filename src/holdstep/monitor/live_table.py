@@ -16,21 +16,27 @@ class LiveTable:
 
     Args:
         console: where; the terminal by default. Where that is none, the last table is printed.
+        waiting: a line that stands there until there is a table.
 
     Attributes:
         caption: a line below the table, for what the stack does not know.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, waiting: str = "") -> None:
         from rich.console import Console
         from rich.live import Live
+        from rich.text import Text
 
         self.caption = ""
-        self._live = Live(console=console or Console(), auto_refresh=False)
-        self._live.start()
+        # What waited for a table that never came is not to stand above an error message.
+        self._live = Live(
+            Text(waiting), console=console or Console(), auto_refresh=False, transient=True
+        )
+        self._live.start(refresh=True)
 
     def show(self, found: StackStats, num_steps: int) -> None:
         """Redraw."""
+        self._live.transient = False
         self._live.update(table_of(found, num_steps, self.caption), refresh=True)
 
     def close(self) -> None:

@@ -93,12 +93,13 @@ def plain(tree):
     return [plain(item) for item in tree] if isinstance(tree, tuple | list) else tree
 
 
+ASYNC = {"context": "forkserver"}
 KINDS = {
     "sync": (SyncVectorEnv, {}),
     "sync-nocopy": (SyncVectorEnv, {"copy": False}),
-    "async": (AsyncVectorEnv, {}),
-    "async-nocopy": (AsyncVectorEnv, {"copy": False}),
-    "async-noshm": (AsyncVectorEnv, {"shared_memory": False}),
+    "async": (AsyncVectorEnv, ASYNC),
+    "async-nocopy": (AsyncVectorEnv, ASYNC | {"copy": False}),
+    "async-noshm": (AsyncVectorEnv, ASYNC | {"shared_memory": False}),
 }
 
 
@@ -438,7 +439,8 @@ def test_autoreset_that_cannot_be_translated_is_refused(env_fn, reason):
 
 
 def test_async_next_step_without_shared_memory_is_refused():
-    env = vector(AutoresetMode.NEXT_STEP, AsyncVectorEnv, vector_kwargs={"shared_memory": False})
+    kind, vector_kwargs = KINDS["async-noshm"]
+    env = vector(AutoresetMode.NEXT_STEP, kind, vector_kwargs=vector_kwargs)
     with pytest.raises(CapabilityError, match="shared_memory"):
         GymnasiumVectorEnv(env)
     env.close()
@@ -458,10 +460,11 @@ def test_vector_wrappers_stay_in_effect():
         env.reset(options={"env_ids": [0]})
 
 
-@pytest.mark.parametrize("kind", [SyncVectorEnv, AsyncVectorEnv])
+@pytest.mark.parametrize("kind", ["sync", "async"])
 def test_time_limit_is_known_and_follows_the_set_length(kind):
     fns = [lambda: TimeLimit(Clockwork(lengths=(1000,)), 20)] * 2
-    env = GymnasiumVectorEnv(kind(fns, autoreset_mode=AutoresetMode.SAME_STEP))
+    kind, vector_kwargs = KINDS[kind]
+    env = GymnasiumVectorEnv(kind(fns, **SAME_STEP, **vector_kwargs))
     assert env.max_episode_length == 20
     env.reset()
     env.episode_length_buf = torch.tensor([18, 5])

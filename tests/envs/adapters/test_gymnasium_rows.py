@@ -27,12 +27,13 @@ from holdstep.wrappers import SuspendOnWait
 
 NUM_ENVS = 3
 LENGTHS = (3, 1, 4)
+ASYNC = {"context": "forkserver"}
 KINDS = {
     "sync": (SyncVectorEnv, {}),
     "sync-nocopy": (SyncVectorEnv, {"copy": False}),
-    "async": (AsyncVectorEnv, {}),
-    "async-nocopy": (AsyncVectorEnv, {"copy": False}),
-    "async-noshm": (AsyncVectorEnv, {"shared_memory": False}),
+    "async": (AsyncVectorEnv, ASYNC),
+    "async-nocopy": (AsyncVectorEnv, ASYNC | {"copy": False}),
+    "async-noshm": (AsyncVectorEnv, ASYNC | {"shared_memory": False}),
 }
 CASES = [
     pytest.param(mode, kind, id=f"{mode.name}-{kind}")
@@ -201,9 +202,9 @@ def test_suspended_rows_are_reset_and_go_on(kind):
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_time_stands_still_for_a_row_that_is_left_out(kind):
-    vector, _ = KINDS[kind]
+    vector, vector_kwargs = KINDS[kind]
     fns = [lambda: TimeLimit(gymnasium.make("Pendulum-v1").unwrapped, 5)] * 2
-    env = adapt(vector(fns, autoreset_mode=AutoresetMode.SAME_STEP))
+    env = adapt(vector(fns, autoreset_mode=AutoresetMode.SAME_STEP, **vector_kwargs))
     env.reset(seed=0)
     first = torch.tensor([True, False])
     for step in range(5):
@@ -349,9 +350,9 @@ class Fails(Noisy):
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_an_env_that_fails_takes_no_stand_in_with_it(kind, caplog):
-    vector, _ = KINDS[kind]
+    vector, vector_kwargs = KINDS[kind]
     fns = [lambda row=row: Fails(row) for row in range(NUM_ENVS)]
-    env = adapt(vector(fns, autoreset_mode=AutoresetMode.SAME_STEP))
+    env = adapt(vector(fns, autoreset_mode=AutoresetMode.SAME_STEP, **vector_kwargs))
     env.reset(seed=0)
     zeros = torch.zeros(NUM_ENVS, 2)
     env.step_masked(zeros, torch.tensor([True, False, True]))
@@ -369,7 +370,7 @@ def test_an_env_that_fails_takes_no_stand_in_with_it(kind, caplog):
 
 def test_an_interrupted_step_of_async_envs_can_be_closed():
     fns = [lambda row=row: Noisy(row, slow=0.2) for row in range(NUM_ENVS)]
-    env = adapt(AsyncVectorEnv(fns, autoreset_mode=AutoresetMode.SAME_STEP))
+    env = adapt(AsyncVectorEnv(fns, autoreset_mode=AutoresetMode.SAME_STEP, **ASYNC))
     env.reset(seed=0)
     base = env.backend_env
 

@@ -79,12 +79,13 @@ def push_back(obs):
     return (obs["policy"][:, 2] + 0.3 * obs["policy"][:, 3] > 0).long()
 
 
-@pytest.mark.parametrize("vector", [SyncVectorEnv, AsyncVectorEnv])
-def test_vectors_of_gymnasium(vector):
+@pytest.mark.parametrize(
+    ("vector", "kwargs"), [(SyncVectorEnv, {}), (AsyncVectorEnv, {"context": "forkserver"})]
+)
+def test_vectors_of_gymnasium(vector, kwargs):
     def run(num_envs):
-        env = adapt(
-            vector([lambda: gymnasium.make("CartPole-v1", max_episode_steps=60)] * num_envs)
-        )
+        fns = [lambda: gymnasium.make("CartPole-v1", max_episode_steps=60)] * num_envs
+        env = adapt(vector(fns, **kwargs))
         try:
             return evaluate(env, push_back, 9, seed=2)
         finally:
