@@ -54,8 +54,9 @@ class ActionChunkReplay(VectorWrapper):
 
     Autoreset: the env's, inside a step. Order: outside :class:`SuspendOnWait`, which it needs, and
     outside of recorders; only the RL library's view goes around it. ``episode_length_buf``,
-    ``max_episode_length`` and ``step_dt`` remain those of env steps. The flags of the rows are read
-    to the host once per tick, which waits for a GPU; it does so once more at the end of a step.
+    ``max_episode_length`` and ``step_dt`` remain those of env steps. The host looks
+    at the rows' flags in each tick, which waits for a GPU; twice, and at the end of the step once
+    more, if rows have ended or stand still.
 
     Args:
         env: a stack with a :class:`SuspendOnWait` in it.
@@ -115,6 +116,7 @@ class ActionChunkReplay(VectorWrapper):
         self._guard = ActionGuard(played_space, self.device)
         self._idle = idle_actions(played_space, self.device)
         weights = [self.gamma**tick for tick in range(execute)]
+        self._lengths = self.new_buffer(self.num_envs, dtype=torch.int64, fill=execute)
         self._discounts = None if gamma == 1 else torch.tensor(weights, device=self.device)
 
     def step(self, actions: torch.Tensor) -> StepResult:
@@ -133,13 +135,14 @@ class ActionChunkReplay(VectorWrapper):
                 resumed rows that were not its own.
             SuspensionTimeoutError: as from ``SuspendOnWait.step``.
         """
-        chunk_step = ChunkStep(self._checked(actions), self._discounts)
+        chunk_step = ChunkStep(self._checked(actions), self._discounts, self._lengths)
         try:
             while True:
                 chunk_step.add(self.env.step(chunk_step.next_actions()))
                 if not chunk_step.under_way:
                     break
-                self._hold.add(chunk_step.finished)
+                if not chunk_step.is_uniform:
+                    self._hold.add(chunk_step.finished)
         except BaseException as error:
             error.add_note(
                 f"In tick {chunk_step.num_ticks + 1} of a step of {type(self).__name__}, which "
@@ -153,17 +156,19 @@ class ActionChunkReplay(VectorWrapper):
     def _checked(self, actions: torch.Tensor) -> torch.Tensor:
         """The actions that may be applied, ``[N, execute, ...]``."""
         shape = getattr(actions, "shape", None)
-        if shape is not None and tuple(shape) != self.action_space.shape:
+        if shape is not None and shape != self.action_space.shape:
             raise InvalidActionError(
                 f"Actions must be chunks, of shape {self.action_space.shape} (num_envs, "
                 f"chunk_length, then the action's own dimensions), got {tuple(shape)}."
             )
-        if isinstance(actions, torch.Tensor | np.ndarray) and self.execute < self.chunk_length:
+        if self.execute < self.chunk_length and isinstance(actions, torch.Tensor | np.ndarray):
             actions = actions[:, : self.execute]
         if isinstance(actions, np.ndarray) and actions.dtype.kind in "fiu":
             actions = torch.from_numpy(actions.copy()).to(self.device)
-        advancing = ~self._suspender.suspended
-        self._guard.check(without_held_rows(actions, advancing, self._idle))
+        checked: torch.Tensor | np.ndarray = actions
+        if self._suspender.suspensions:
+            checked = without_held_rows(actions, ~self._suspender.suspended, self._idle)
+        self._guard.check(checked)
         return actions.detach()
 
 

@@ -26,6 +26,7 @@ class StepHold:
     def __init__(self, suspender: SuspendOnWait) -> None:
         self._suspender = suspender
         self._held = np.zeros(suspender.num_envs, dtype=bool)
+        self._holds_any = False
         self._waiting: frozenset[int] = frozenset()  # those of them that others have suspended
 
     def add(self, rows: np.ndarray) -> None:
@@ -34,6 +35,7 @@ class StepHold:
         if not new.any():
             return
         # First, so that they are released also if this is interrupted.
+        self._holds_any = True
         self._held |= new
         ids = frozenset(np.flatnonzero(new).tolist())
         waiting = ids & self._suspender.suspended_ids
@@ -50,7 +52,7 @@ class StepHold:
 
     def release(self) -> None:
         """Resume all rows that were suspended by this object, and let the others be resumed."""
-        if not self._held.any():
+        if not self._holds_any:
             return
         self.admit()
         # An error may have left some of them as they were, or the env closed.
@@ -58,5 +60,6 @@ class StepHold:
             self._suspender.suspended_ids.intersection(np.flatnonzero(self._held).tolist())
         )
         self._held[:] = False
+        self._holds_any = False
         with contextlib.suppress(ClosedEnvError):
             self._suspender.resume(rows)

@@ -18,7 +18,7 @@ from holdstep.envs.adapters.image_terms import (
     reasons_for_all,
     with_all_reasons,
 )
-from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
+from holdstep.envs.adapters.ordinary_tensors import OrdinaryTensors
 from holdstep.envs.adapters.split_observations import SplitObservations
 from holdstep.envs.observations import flatten_groups
 from holdstep.envs.state.hooks import InstanceHooks
@@ -117,7 +117,7 @@ class Cameras(ABC):
         groups = dict.fromkeys(term.group for term in self._lazy if term.key in keys)
         self._is_looking = True
         try:
-            with ordinary_tensors(), NoDraws(self._env.device):
+            with OrdinaryTensors(), NoDraws(self._env.device):
                 self._draw(cameras)
                 obs = flatten_groups({group: self._split.compute(group) for group in groups})
         finally:

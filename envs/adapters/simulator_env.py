@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
+from holdstep.envs.adapters.ordinary_tensors import OrdinaryTensors
 from holdstep.envs.contract import StepResult, TorchVectorEnv
 from holdstep.envs.env_ids import canonical_env_ids
 from holdstep.envs.lazy_images import LazyImages
@@ -16,7 +17,7 @@ from holdstep.envs.scene_state import checked_state
 from holdstep.errors import CapabilityError, ClosedEnvError, ResetNeededError, SuspensionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from holdstep.envs.adapters.cameras import Cameras
     from holdstep.envs.adapters.final_obs import FinalObsHook, FinalStateHook
@@ -140,7 +141,7 @@ class SimulatorEnv(TorchVectorEnv):
                 "Rows of this env are held: step the SuspendOnWait around it, or resume them first."
             )
         obs, reward, terminated, truncated, info = self.advance(actions)
-        info["active"] = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        info["active"] = self._all_rows.clone()
         return self._last_obs.keep(obs), reward, terminated, truncated, info
 
     def step_masked(self, actions: torch.Tensor, active_mask: torch.Tensor) -> StepResult:
@@ -198,17 +199,22 @@ class SimulatorEnv(TorchVectorEnv):
         if self.closed:
             raise ClosedEnvError("The env is closed. Make a new one.")
 
-    @contextlib.contextmanager
-    def _around_backend(self) -> Iterator[None]:
+    @functools.cached_property
+    def _all_rows(self) -> torch.Tensor:
+        """All of them, to be cloned: on a CPU, that is much cheaper than to fill a new one."""
+        with torch.inference_mode(False):
+            return torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+
+    def _around_backend(self) -> contextlib.AbstractContextManager[None]:
         """Whatever the simulator's own reset and step run in."""
         self._last_obs.expire()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(ordinary_tensors())
-            if self._cameras is not None:
-                stack.enter_context(self._cameras.moving())
-            if self._rows is not None:
-                stack.enter_context(self._rows.around_backend())
-            yield
+        contexts: list[contextlib.AbstractContextManager[None]] = [OrdinaryTensors()]
+        if self._cameras is not None:
+            contexts.append(self._cameras.moving())
+        if self._rows is not None and (random := self._rows.around_backend()) is not None:
+            contexts.append(random)
+        # What enters several costs a step as much as all that they do.
+        return contexts[0] if len(contexts) == 1 else _all_of(contexts)
 
     def _why_not_lazy(self) -> str:
         if not self.image_obs:
@@ -218,3 +224,11 @@ class SimulatorEnv(TorchVectorEnv):
             )
         reasons = "; ".join(f"{name!r}: {why}" for name, why in self.image_obs.items())
         return f"No image of this env can wait until somebody looks at it. {reasons}."
+
+
+@contextlib.contextmanager
+def _all_of(contexts: Iterable[contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield

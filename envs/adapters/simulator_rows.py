@@ -73,9 +73,9 @@ class SimulatorRowControl(PutBackControl):
     def _shape_of_tables(self) -> tuple[int, ...]:
         """Changes when the simulator's objects get state that they had not, as buffers do."""
 
-    def around_backend(self) -> contextlib.AbstractContextManager[None]:
-        """What the backend's reset and step are to run in."""
-        return contextlib.nullcontext() if self._random is None else self._random.active()
+    def around_backend(self) -> contextlib.AbstractContextManager[None] | None:
+        """What the backend's reset and step are to run in; None for nothing."""
+        return None if self._random is None else self._random.active()
 
     def around_observation(self) -> contextlib.AbstractContextManager[None]:
         """What an observation that is to leave no trace is to run in."""

@@ -34,7 +34,8 @@ class FlatActions:
     def __init__(self, env: TorchVectorEnv) -> None:
         self._shape = env.action_space.shape
         self.space = _flat(env.single_action_space)
-        self._flat_shape = (env.num_envs, *(self.space.shape or ()))
+        flat_shape = (env.num_envs, *(self.space.shape or ()))
+        self._flat_shape = None if flat_shape == self._shape else flat_shape  # None: all are flat
 
     def restore(self, actions: torch.Tensor) -> torch.Tensor:
         """Actions in the env's own shape.
@@ -43,7 +44,7 @@ class FlatActions:
             actions: of the view's shape, ``[N, L * A]``; others are returned as they are, for the
                 env to say what is wrong with them.
         """
-        if self._shape is None or tuple(actions.shape) != self._flat_shape:
+        if self._shape is None or actions.shape != self._flat_shape:
             return actions
         return actions.reshape(self._shape)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from holdstep.errors import ConfigError
 from holdstep.wrappers.base import VectorWrapper, find_wrapper
@@ -13,8 +14,6 @@ from holdstep.wrappers.step_hold import StepHold
 from holdstep.wrappers.suspend import SuspendOnWait
 
 if TYPE_CHECKING:
-    import torch
-
     from holdstep.envs.contract import StepResult, TorchVectorEnv
 
 
@@ -33,8 +32,8 @@ class GatherSteps(VectorWrapper):
     first state of the next one, and ``info["final_obs"]`` has its last observation. If a tick
     raises, no row stays suspended by this wrapper, and what was gathered is lost.
 
-    Autoreset: the env's, inside a step. Order: around the whole stack. The flags of the rows are
-    read to the host once per tick, which waits for a GPU.
+    Autoreset: the env's, inside a step. Order: around the whole stack. The host looks at the
+    rows' flags in each tick, which waits for a GPU.
 
     Args:
         env: a stack with a :class:`~holdstep.wrappers.SuspendOnWait` in it.
@@ -42,7 +41,6 @@ class GatherSteps(VectorWrapper):
     Raises:
         ConfigError: there is none.
 
-    >>> import torch
     >>> from holdstep.envs import make
     >>> inner = SuspendOnWait(make("holdstep:CartPole", num_envs=2, device="cpu", seed=0))
     >>> env = GatherSteps(inner)
@@ -65,6 +63,7 @@ class GatherSteps(VectorWrapper):
             )
         self._suspender = suspender
         self._hold = StepHold(suspender)
+        self._lengths = self.new_buffer(self.num_envs, dtype=torch.int64, fill=1)
 
     def step(self, actions: torch.Tensor) -> StepResult:
         """Let every row take one step.
@@ -77,7 +76,7 @@ class GatherSteps(VectorWrapper):
                 its step; or a wait has failed, which is the cause.
             SuspensionTimeoutError: nothing was done within ``SuspendOnWait``'s ``wait_timeout_s``.
         """
-        gathered = ChunkStep(actions.unsqueeze(1), None)
+        gathered = ChunkStep(actions.unsqueeze(1), None, self._lengths)
         try:
             while True:
                 gathered.add(self.env.step(gathered.next_actions()))

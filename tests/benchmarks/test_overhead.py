@@ -12,9 +12,9 @@ pytest.importorskip("mjlab", reason="the extra 'mjlab' is not installed")
 pytestmark = pytest.mark.timing
 
 LIMIT_PERCENT = 2.0
-WHOLE_STACK_PERCENT = 7.0
-"""With a driver and a view around everything, 3 to 4 are measured. The aim is 2: this limit only
-watches for worse until that is reached."""
+WHOLE_STACK_PERCENT = 5.0
+"""With a driver and a view around everything. The aim is 2, and with action chunks 1.4 to 1.9 are
+measured; a pipeline adds more. The rest is room for machines on which other things run."""
 
 
 def worst(lines):

@@ -26,6 +26,7 @@ BOX = gymnasium.spaces.Box(-1, 1, (4, 2), np.float32)
             torch.tensor([[0, 0], [0, np.nan], [np.inf, 0], [0, 0]]).float(),
             r"rows \[1, 2\] hold NaN",
         ),
+        (torch.tensor([[0, 0], [np.inf, 0], [0, -np.inf], [0, 0]]).float(), r"rows \[1, 2\] hold"),
         (np.full((4, 2), None), "array of numbers, got dtype object"),
         (torch.zeros(4, 2).to_sparse(), r"dense tensor.*to_dense\(\)"),
     ],

@@ -217,6 +217,16 @@ def test_nothing_keeps_the_learners_graph():
     assert not any(tick["actions"].requires_grad for tick in spy.ticks)
 
 
+def test_what_a_step_returns_is_the_callers():
+    env, _ = stack(2, chunk_length=3)
+    for _ in range(2):
+        info = env.step(torch.zeros(2, 3, 1))[4]
+        assert info["num_steps"].tolist() == [3, 3]
+        assert info["active"].all()
+        info["num_steps"].zero_()
+        info["active"].zero_()
+
+
 def test_inference_mode_and_back():
     env, suspender = stack(2, chunk_length=4, gamma=0.9, max_episode_length=6)
     for mode in (True, False, True):

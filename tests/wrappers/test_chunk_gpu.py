@@ -70,7 +70,7 @@ def test_a_tick_waits_once_for_the_gpu():
         torch.cuda.set_sync_debug_mode("default")
     assert (info["num_steps"] == 16).all()
     waits = [warning for warning in caught if "synchronizing" in str(warning.message)]
-    assert len(waits) == 16 + 1  # and one to hand out how far each row is
+    assert len(waits) == 16
 
 
 def test_actions_that_are_not_finite_are_noticed_later():

@@ -18,7 +18,7 @@ from holdstep.envs.adapters.isaaclab.plain import owned, owned_obs, owned_vector
 from holdstep.envs.adapters.isaaclab.rendering import why_not_renderable
 from holdstep.envs.adapters.isaaclab.scene import IsaacLabScene
 from holdstep.envs.adapters.isaaclab.spaces import action_space, described
-from holdstep.envs.adapters.ordinary_tensors import ordinary_tensors
+from holdstep.envs.adapters.ordinary_tensors import OrdinaryTensors
 from holdstep.envs.adapters.simulator_env import SimulatorEnv
 from holdstep.envs.capabilities import Capabilities
 from holdstep.envs.device import canonical_device
@@ -81,7 +81,7 @@ class IsaacLabEnv(SimulatorEnv):
         self.metadata = dict(backend_env.metadata) | {"autoreset_mode": AutoresetMode.SAME_STEP}
         self._why_not_renderable = why_not_renderable(backend_env)
         self._physics = physics_of(workflow.core)
-        with ordinary_tensors():
+        with OrdinaryTensors():
             self._cameras = workflow.cameras(self._physics)
         self.capabilities = Capabilities(
             freeze=self._physics.level,
@@ -92,7 +92,7 @@ class IsaacLabEnv(SimulatorEnv):
             lazy_rendering=self._cameras is not None and bool(self._cameras.examples),
             scene_state=True,
         )
-        with ordinary_tensors():
+        with OrdinaryTensors():
             self._set_observation_space(workflow.observation_space())
         self.single_action_space = action_space(backend_env.single_action_space)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -171,7 +171,7 @@ class IsaacLabEnv(SimulatorEnv):
             if seed is not None and self._rows is not None:
                 self._rows.reseed(seed, ids)
             protected = self._rows.others_untouched(ids) if self._rows else contextlib.nullcontext()
-            with ordinary_tensors(), protected, self._around_backend():
+            with OrdinaryTensors(), protected, self._around_backend():
                 obs, extras = self._workflow.reset_rows(ids.to(self._env_ids_dtype), others, seed)
                 new_obs = self._last_obs.merged(mask, obs)
         info = {key: owned(value) for key, value in extras.items() if key != "log"}

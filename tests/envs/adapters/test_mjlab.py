@@ -128,6 +128,33 @@ def test_training_in_inference_mode_and_then_stepping_outside_it():
     env.close()
 
 
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_the_simulator_records_no_graph_and_leaves_the_callers_mode(cartpole, monkeypatch, mode):
+    def grad_and_inference():
+        return torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    inside = []
+    simulator = cartpole.backend_env
+    step = simulator.step
+
+    def watched(actions):
+        inside.append(grad_and_inference())
+        if len(inside) == 2:
+            raise RuntimeError("broken")
+        return step(actions)
+
+    cartpole.reset()
+    monkeypatch.setattr(simulator, "step", watched)
+    with mode():
+        outside = grad_and_inference()
+        cartpole.step(torch.zeros(4, 1))
+        assert grad_and_inference() == outside
+        with pytest.raises(RuntimeError, match="broken"):
+            cartpole.step(torch.zeros(4, 1))
+        assert grad_and_inference() == outside
+    assert inside == [(False, False)] * 2
+
+
 def test_nothing_is_left_on_the_simulator_after_close():
     env = make_mjlab(CARTPOLE, num_envs=2, seed=0)
     simulator = env.backend_env
