@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.jit._trace import TracerWarning
 
+from holdstep.errors import DiscoveryError
 from holdstep.wrappers.export.observations import GroupPlan, Observations
 from holdstep.wrappers.export.policies import POLICY, PolicyNetwork
 from holdstep.wrappers.export.proxies.isolation import Isolation, Kept
@@ -72,6 +73,9 @@ class Computation:
 
         Returns:
             The observation groups, and the policy's actions ``[N, A]``.
+
+        Raises:
+            DiscoveryError: the policy's actions are too few or too many.
         """
         observations = Observations(self.groups, self.workflow.env, run)
         run.term = POLICY
@@ -80,6 +84,12 @@ class Computation:
             for state in self.policy.states
         }
         actions, updates = self.policy(observations, hidden)
+        if actions.shape[1] != self.workflow.num_actions:
+            raise DiscoveryError(
+                f"The policy must return actions [N, {self.workflow.num_actions}], got "
+                f"{list(actions.shape)}.",
+                term=POLICY,
+            )
         for name, value in updates.items():
             run.remember(f"hidden:{name}", value)
         self.process(run, actions)

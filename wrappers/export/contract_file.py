@@ -64,7 +64,7 @@ def read_contract(path: str | Path) -> Contract:
             content = opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise ContractError(
-            f"{file} can't be read", [f"{error.strerror or error}. Export writes it."]
+            f"{file} can't be read", [f"{file}: {error.strerror or error}. Export writes it."]
         ) from error
     return parse_contract(content, name=str(file))
 

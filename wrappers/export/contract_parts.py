@@ -44,6 +44,11 @@ class ModelFile(Checked):
         outputs: the same for its outputs; those that update memories come last.
         batch: the number of rows it can run; None for any.
         sha256: of the file, in hexadecimal; None if it is not known.
+        input_order: :attr:`inputs` in the order in which the file takes them, where it goes by
+            position and its order is another; empty for the contract's.
+        output_order: the same for what it returns.
+        memory_row_dims: of each memory, which of its dimensions are the rows in this file, as in a
+            recurrent network's ``[layers, rows, size]``; empty for the first of all.
     """
 
     file: str
@@ -53,8 +58,18 @@ class ModelFile(Checked):
     outputs: tuple[str, ...]
     batch: int | None = None
     sha256: str | None = None
+    input_order: tuple[str, ...] = ()
+    output_order: tuple[str, ...] = ()
+    memory_row_dims: tuple[int, ...] = ()
 
     def _problems(self) -> Iterator[Problem]:
+        for field_name, names in (("input_order", self.inputs), ("output_order", self.outputs)):
+            order = getattr(self, field_name)
+            if order and (sorted(order) != sorted(names) or len(set(order)) < len(order)):
+                yield Problem(
+                    (field_name,),
+                    f"must have each of {', '.join(names)} once, got {', '.join(order)}.",
+                )
         if message := file_problem(self.file):
             yield Problem(("file",), message)
         if self.batch is not None and self.batch < 1:

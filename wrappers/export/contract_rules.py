@@ -60,6 +60,7 @@ def contract_problems(contract: Contract) -> Iterator[Problem]:
     yield from _repeated_connections(contract)
     yield from _repeated_names(contract)
     yield from _repeated_files(contract)
+    yield from _row_dim_problems(contract)
 
 
 def _clock_problems(contract: Contract) -> Iterator[Problem]:
@@ -163,6 +164,20 @@ def _repeated_files(contract: Contract) -> Iterator[Problem]:
         if path in seen:
             yield Problem(("models", index, "file"), f"{model.file!r} is there twice.")
         seen.add(path)
+
+
+def _row_dim_problems(contract: Contract) -> Iterator[Problem]:
+    """Dimensions of memories in model files that are not there."""
+    most = [len(memory.spec.shape) for memory in contract.memories]
+    for index, model in enumerate(contract.models):
+        dims = model.memory_row_dims
+        fits = len(dims) == len(most) and all(0 <= dims[k] <= most[k] for k in range(len(most)))
+        if dims and not fits:
+            yield Problem(
+                ("models", index, "memory_row_dims"),
+                f"must have a dimension for each of the {len(most)} memories, at most {most}, got "
+                f"{list(dims)}.",
+            )
 
 
 def _placed(

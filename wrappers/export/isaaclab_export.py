@@ -16,24 +16,12 @@ from holdstep.documents.aliases import load_with_aliases
 from holdstep.documents.nodes import MAX_BYTES, UnreadableError
 from holdstep.documents.problems import FieldsError, shown
 from holdstep.errors import ContractError
-from holdstep.wrappers.export.connections import connection_problem, tensor_name
-from holdstep.wrappers.export.contract import (
-    CONTRACT_VERSION,
-    Contract,
-    Memory,
-    ModelFile,
-    TensorSpec,
-)
-from holdstep.wrappers.export.isaaclab_fields import (
-    as_text,
-    axis_names,
-    export_checks,
-    memory_kind,
-    quaternion_order,
-    shape_of,
-)
+from holdstep.wrappers.export.contract import CONTRACT_VERSION, Contract, ModelFile
+from holdstep.wrappers.export.isaaclab_fields import as_text, shape_of
+from holdstep.wrappers.export.isaaclab_tensors import TensorReader
 
-_SUFFIXES = {".onnx": "by name", ".pt": "by position", ".pt2": "by position"}
+_BY_POSITION = {".onnx": False, ".pt": True, ".pt2": True}
+"""Whether a file's tensors are told apart by their position; by its suffix."""
 
 
 def read_isaaclab_export(
@@ -42,7 +30,8 @@ def read_isaaclab_export(
     """The contract of a policy that Isaac Lab 3.0 exported.
 
     Memories start at zeros: the values that such an export starts with are those of the moment at
-    which it was made.
+    which it was made. Gains are outputs to look at, and not written: the model only repeats those
+    of the training, and hosts have actuators of their own, which may not be the physics engine's.
 
     Args:
         path: the export's ``.yaml``; its model must lie in the same folder.
@@ -81,7 +70,6 @@ class _Reader:
     def __init__(self, name: str, content: Any) -> None:
         self._name = name
         self._content = content
-        self._unnamed: list[str] = []
         self.problems: list[str] = []
 
     def contract(
@@ -100,34 +88,36 @@ class _Reader:
         returned = self._descriptions(model, "outputs", node)
         feedback = dict(self._feedback(pipeline, node, taken, returned))
         memory_inputs = set(feedback.values())
-        inputs = {
-            name: self._spec(name, description, "inputs")
-            for name, description in taken.items()
-            if name not in memory_inputs
-        }
-        outputs = {
-            name: self._spec(name, description, "outputs")
-            for name, description in returned.items()
-            if name not in feedback
-        }
-        memories = {
-            name: Memory(spec, kind=memory_kind(name))
-            for name in feedback.values()
-            if (spec := self._spec(name, taken[name], "memory")) is not None
-        }
-        specs = [*inputs.values(), *outputs.values()]
+        read = {name: entry for name, entry in taken.items() if name not in memory_inputs}
+        written = {name: entry for name, entry in returned.items() if name not in feedback}
+        num_rows = self._num_rows(read)
+        tensors = TensorReader(num_rows)
+        inputs = [tensors.input(name, entry) for name, entry in read.items()]
+        outputs = [tensors.output(name, entry) for name, entry in written.items()]
+        memories = [tensors.memory(name, taken[name]) for name in feedback.values()]
         file = self._file(model, folder)
-        if self.problems or file is None or None in specs:
+        self.problems += tensors.problems
+        if self.problems or file is None:
             return None
-        names_in, names_out = (*inputs, *memories), (*outputs, *feedback)
-        by_position = _SUFFIXES.get(Path(file).suffix) == "by position"
-        if by_position and (names_in != tuple(taken) or names_out != tuple(returned)):
-            self.problems.append(
-                f"{file}: takes its memories between its inputs, by position. Export it to ONNX."
-            )
-            return None
-        digest = self._mapping(model, "parameters").get("sha256sum")
+        names_in, names_out = (*read, *feedback.values()), (*written, *feedback)
+        by_position = _BY_POSITION[Path(file).suffix]
+        row_dims = tensors.memory_row_dims
+        parameters = self._mapping(model, "parameters")
         try:
+            model_file = ModelFile(
+                file=file,
+                backend=f"leapp-{as_text(parameters.get('backend'))}",
+                graph="policy",
+                inputs=names_in,
+                outputs=names_out,
+                batch=num_rows,
+                sha256=as_text(parameters.get("sha256sum")),
+                input_order=tuple(taken) if by_position and names_in != tuple(taken) else (),
+                output_order=tuple(returned)
+                if by_position and names_out != tuple(returned)
+                else (),
+                memory_row_dims=tuple(row_dims) if any(row_dims) else (),
+            )
             return Contract(
                 version=CONTRACT_VERSION,
                 task=task or str(node),
@@ -136,22 +126,12 @@ class _Reader:
                 step_dt=physics_dt * decimation,
                 physics_dt=physics_dt,
                 decimation=decimation,
-                traced_num_envs=self._batch(taken),
-                inputs=tuple(spec for spec in inputs.values() if spec is not None),
-                memories=tuple(memories.values()),
-                outputs=tuple(spec for spec in outputs.values() if spec is not None),
-                models=(
-                    ModelFile(
-                        file,
-                        f"leapp-{as_text(self._mapping(model, 'parameters').get('backend'))}",
-                        "policy",
-                        names_in,
-                        names_out,
-                        self._batch(taken),
-                        digest if isinstance(digest, str) else None,
-                    ),
-                ),
-                checks=export_checks(memories, self._unnamed),
+                traced_num_envs=num_rows,
+                inputs=tuple(filter(None, inputs)),
+                memories=tuple(filter(None, memories)),
+                outputs=tuple(filter(None, outputs)),
+                models=(model_file,),
+                checks=tensors.checks(),
             )
         except FieldsError as error:
             self.problems += error.problems
@@ -192,64 +172,30 @@ class _Reader:
                     self.problems.append("feedback_flow: must join texts, the names of tensors.")
         for name in [name for name in taken if name in pairs]:
             if pairs[name] in returned:
+                if "isaaclab_connection" in returned[pairs[name]]:
+                    self.problems.append(
+                        f"feedback_flow: {pairs[name]} is written to the host, and a memory can't "
+                        "be as well."
+                    )
                 yield pairs[name], name
         for name, output in pairs.items():
             if name not in taken or output not in returned:
                 self.problems.append(f"feedback_flow: {output} -> {name} joins nothing.")
 
-    def _spec(self, name: str, description: Mapping[str, Any], where: str) -> TensorSpec | None:
-        place = f"{where}.{name}"
-        connection = description.get("isaaclab_connection")
-        if where == "memory":
-            connection = f"memory:{name}"
-        elif not isinstance(connection, str):
-            if where == "outputs":
-                connection = f"obs:{name}"  # a debugging output
-            else:
-                self.problems.append(
-                    f"{place}: has no isaaclab_connection, so that nothing says where to read it."
-                )
-                return None
-        if message := connection_problem(connection):
-            self.problems.append(f"{place}: {message}")
-            return None
-        shape = shape_of(description.get("shape"))
-        if not shape:
-            self.problems.append(f"{place}: has no shape.")
-            return None
-        names_of_axes = axis_names(description.get("element_names"))
-        of_rows = names_of_axes[0] if names_of_axes and len(shape) > 1 else ()
-        names = of_rows if of_rows and len(of_rows) == shape[1] else None
-        at_host = connection.startswith(("state:", "sensor:", "write:"))
-        if names is None and at_host and description.get("element_names"):
-            self._unnamed.append(connection)
-        try:
-            return TensorSpec(
-                name=tensor_name(connection),
-                connection=connection,
-                dtype=description.get("dtype"),  # type: ignore[arg-type]  # checked by TensorSpec
-                shape=shape[1:],
-                kind=as_text(description.get("kind")),
-                quaternion_order=quaternion_order(connection, names_of_axes, shape[1:]),
-                element_names=names,
-            )
-        except FieldsError as error:
-            self.problems += [f"{place}: {problem}" for problem in error.problems]
-            return None
-
     def _file(self, model: Any, folder: Path) -> str | None:
         file = self._mapping(model, "parameters").get("model_path")
-        if not isinstance(file, str) or Path(file).suffix not in _SUFFIXES:
+        if not isinstance(file, str) or Path(file).suffix not in _BY_POSITION:
             self.problems.append(
-                f"model_path: must end in {', '.join(_SUFFIXES)} to be run here, got {shown(file)}."
+                f"model_path: must end in {', '.join(_BY_POSITION)} to be run here, got "
+                f"{shown(file)}."
             )
             return None
         if not (folder / file).is_file():
             self.problems.append(f"model_path: {file!r} does not lie next to {self._name}.")
         return file
 
-    def _batch(self, taken: Mapping[str, Mapping[str, Any]]) -> int:
-        sizes = {shape_of(description.get("shape"))[:1] for description in taken.values()}
+    def _num_rows(self, read: Mapping[str, Mapping[str, Any]]) -> int:
+        sizes = {shape_of(description.get("shape"))[:1] for description in read.values()}
         if len(sizes) == 1 and (size := sizes.pop()):
             return size[0]
         self.problems.append("inputs: must all have the same leading dimension, the rows.")

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from holdstep.wrappers.export.contract import Check, Memory, MemoryKind, QuaternionOrder
+if TYPE_CHECKING:
+    from holdstep.wrappers.export.tensors import MemoryKind, QuaternionOrder
+
+
+_GAIN_METHODS: Final = frozenset(
+    f"write_joint_{gain}_to_sim{suffix}"
+    for gain in ("stiffness", "damping")
+    for suffix in ("", "_index", "_mask")
+)
 
 
 def as_text(value: Any) -> str | None:
@@ -51,36 +58,30 @@ def quaternion_order(
     return "xyzw" if named_so and wide and connection.startswith(("state:", "sensor:")) else None
 
 
+def is_gain(connection: str) -> bool:
+    """Whether an output is a gain of the training, which every step repeats.
+
+    >>> is_gain("write:robot:write_joint_damping_to_sim_index")
+    True
+    """
+    role, _, rest = connection.partition(":")
+    return role == "write" and rest.rpartition(":")[2] in _GAIN_METHODS
+
+
 def memory_kind(name: str) -> MemoryKind:
     """What a memory is, by its name."""
-    return "last_action" if "last_action" in name else "history"
+    if "last_action" in name:
+        return "last_action"
+    return "hidden" if name.startswith("actor_state") else "history"
 
 
-def export_checks(memories: Mapping[str, Memory], unnamed: list[str]) -> tuple[Check, ...]:
-    """What could not be taken over from an export, as checks that were skipped.
+def row_dim(shape: tuple[int, ...], num_rows: int) -> int | None:
+    """Which dimension of a memory are the rows; None if that can't be told.
 
-    Args:
-        memories: of the contract, by name.
-        unnamed: connections whose element names were left out.
+    They are the second one of histories and of recurrent networks' states.
+
+    >>> row_dim((5, 1, 12), 1), row_dim((1, 12), 1), row_dim((3, 3, 12), 3)
+    (1, 0, None)
     """
-    checks = []
-    histories = [name for name, memory in memories.items() if memory.kind == "history"]
-    if histories:
-        checks.append(
-            Check(
-                "memories",
-                "skipped",
-                detail=f"{', '.join(histories)} begin with zeros: the export has only the values "
-                "of the moment at which it was made, and no rule to fill them after a reset.",
-            )
-        )
-    if unnamed:
-        checks.append(
-            Check(
-                "element_names",
-                "skipped",
-                detail=f"the names of {', '.join(unnamed)} do not fit their shapes, and were left "
-                "out: joints and bodies can't be matched by name there.",
-            )
-        )
-    return tuple(checks)
+    found = [dim for dim, size in enumerate(shape[:2]) if size == num_rows]
+    return found[0] if len(found) == 1 or (found and num_rows == 1) else None

@@ -56,6 +56,11 @@ class ManagerBasedWorkflow(Workflow):
     def entities(self) -> Iterator[tuple[str, Any]]:
         """What the scene consists of, but for the terrain, by name."""
 
+    @property
+    def num_actions(self) -> int:
+        """A: entries of the action terms together."""
+        return int(self.env.action_manager.total_action_dim)
+
     def owners(self) -> Iterator[Owner]:
         """The env, its scene, entities with their data, sensors, events and commands."""
         env, scene = self.env, self.env.scene

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,8 @@ class HiddenState:
 def copied_network(network: Callable[..., Any]) -> Callable[..., Any]:
     """A copy of a network for inference: after a reset, in evaluation mode, without gradients.
 
+    It is not compiled, since no tracer follows ``torch.compile``.
+
     Args:
         network: a module; any other callable is returned as it is.
 
@@ -70,11 +73,31 @@ def copied_network(network: Callable[..., Any]) -> Callable[..., Any]:
             f"The policy, a {type(network).__name__}, can't be copied ({error}). An export works "
             "on a copy, so that yours stays as it is."
         ) from error
-    copied.eval().requires_grad_(False)
-    reset = getattr(copied, "reset", None)
-    if callable(reset):
-        reset()
+    copied = _uncompiled(copied).eval().requires_grad_(False)
+    if can_forget(copied):
+        copied.reset()  # type: ignore[operator]  # torch knows modules' attributes as tensors
     return copied
+
+
+def can_forget(network: Any) -> bool:
+    """Whether a network has a ``reset(dones=None)``, for all rows or single ones."""
+    reset = getattr(network, "reset", None)
+    if not callable(reset):
+        return False
+    try:
+        inspect.signature(reset).bind(None)
+        inspect.signature(reset).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _uncompiled(network: torch.nn.Module) -> torch.nn.Module:
+    """A network without ``torch.compile``'s wrappers around it, or around parts of it."""
+    for path, module in list(network.named_modules()):
+        if path and hasattr(module, "_orig_mod"):
+            network.set_submodule(path, module._orig_mod)
+    return getattr(network, "_orig_mod", network)
 
 
 def may_be_state(value: Any) -> bool:
@@ -101,6 +124,16 @@ def cloned(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     return tuple(entry.detach().clone() for entry in value) if isinstance(value, tuple) else value
+
+
+def with_one_more_row(value: Any, num_rows: int) -> Any:
+    """Such an attribute for one row more, where exactly one dimension can be the rows."""
+    if isinstance(value, tuple):
+        return tuple(with_one_more_row(entry, num_rows) for entry in value)
+    if not isinstance(value, torch.Tensor) or list(value.shape).count(num_rows) != 1:
+        return value
+    row_dim = list(value.shape).index(num_rows)
+    return torch.cat([value, value.narrow(row_dim, 0, 1)], row_dim)
 
 
 def versions_of(value: Any) -> tuple[int, ...]:

@@ -100,6 +100,9 @@ class Observations(Mapping[str, torch.Tensor]):
     What a policy never asks for is never computed, so that groups for training only (a critic's)
     need not be exportable. Terms of groups that are not concatenated are named ``"group/term"``.
 
+    Attributes:
+        is_computing: whether a term is running, or raised.
+
     Args:
         groups: by name.
         env: the simulator's env object, for the terms.
@@ -111,6 +114,7 @@ class Observations(Mapping[str, torch.Tensor]):
         self._env = env
         self._run = run
         self._computed: dict[str, dict[str, torch.Tensor]] = {}
+        self.is_computing = False
         self._by_key = {key: group for group in groups.values() for key in _keys(group)}
 
     @property
@@ -125,7 +129,9 @@ class Observations(Mapping[str, torch.Tensor]):
     def __getitem__(self, key: str) -> torch.Tensor:
         group = self._by_key[key]
         if group.name not in self._computed:
+            self.is_computing = True  # and stays so if a term raises
             self._computed[group.name] = self._compute(group)
+            self.is_computing = False
         return self._computed[group.name][key]
 
     def __iter__(self) -> Iterator[str]:

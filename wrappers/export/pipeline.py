@@ -236,6 +236,8 @@ def build_pipeline(
         baked = bake(plan, randomized=randomized, row=row)
         warnings = (*plan.warnings, *randomization_warnings(baked))
         put_into_env(baked, changes)
+        for leaf in plan.leaves:  # weights in a closure, say: tracers take those without gradients
+            changes.without_gradient(leaf.tensor)
         modules = (
             PolicyModule(computation, plan, baked).eval(),
             ApplyModule(computation, plan, baked).eval() if plan.has_apply_graph else None,

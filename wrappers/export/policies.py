@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from holdstep.errors import ConfigError, DiscoveryError
-from holdstep.wrappers.export.network_state import (
-    POLICY,
-    HiddenState,
-    cloned,
-    copied_network,
-    get_attribute,
-    may_be_state,
-    reset_row,
-    set_attribute,
-    tensors_of,
-    versions_of,
-)
+from holdstep.errors import ConfigError, DiscoveryError, HoldstepError, nearest_names
+from holdstep.wrappers.export.network_memory import NetworkMemory
+from holdstep.wrappers.export.network_state import POLICY, HiddenState, can_forget, copied_network
 
 __all__ = ["POLICY", "HiddenState", "PolicyNetwork"]
 
@@ -56,13 +46,9 @@ class PolicyNetwork(torch.nn.Module):
             )
         self.network: Any = copied_network(network)
         self.states: tuple[HiddenState, ...] = ()
+        self._memory = NetworkMemory(self.network)
         self._clip: float | None = getattr(policy, "clip_actions", None)
         self._keys = obs_keys
-
-    @property
-    def is_module(self) -> bool:
-        """Whether the network is a ``torch.nn.Module``."""
-        return isinstance(self.network, torch.nn.Module)
 
     def forward(
         self, obs: Mapping[str, torch.Tensor], hidden: Mapping[str, torch.Tensor]
@@ -73,13 +59,13 @@ class PolicyNetwork(torch.nn.Module):
             obs: observation groups by name.
             hidden: a value ``[N, ...]`` for each of :attr:`states`.
         """
-        before = self._kept()
+        before = self._memory.kept()
         try:
-            self._set({state: hidden[state.name] for state in self.states})
+            self._memory.set({state: hidden[state.name] for state in self.states})
             actions = self._call(obs)
-            updates = {state.name: self._get(state) for state in self.states}
+            updates = {state.name: self._memory.get(state) for state in self.states}
         finally:
-            self._put_back(before)
+            self._memory.put_back(before)
         if self._clip is not None:
             actions = actions.clamp(-self._clip, self._clip)
         return actions, updates
@@ -91,9 +77,8 @@ class PolicyNetwork(torch.nn.Module):
 
     def live_reset(self, done_mask: torch.Tensor | None) -> None:
         """The policy itself forgets rows (bool ``[N]``; None for all)."""
-        reset = getattr(self.network, "reset", None)
-        if callable(reset):
-            reset(done_mask)
+        if can_forget(self.network):
+            self.network.reset(done_mask)
 
     def find_states(self, obs: Mapping[str, torch.Tensor]) -> None:
         """Find out what the network keeps, and what a reset makes of it.
@@ -102,130 +87,56 @@ class PolicyNetwork(torch.nn.Module):
             obs: observations ``[N, ...]`` that it can be called with.
 
         Raises:
-            DiscoveryError: it keeps what isn't one value per row.
+            ConfigError: it can't be called with them.
+            DiscoveryError: it keeps what isn't one value per row, or can't forget it.
         """
-        if not self.is_module:
-            return
-        at_reset = self._kept()
-        changed = self._changed_by_call(obs, at_reset)
-        if not changed:
-            return
-        more = {name: torch.cat([value, value[:1]]) for name, value in _used(obs).items()}
-        changed_by_more = self._changed_by_call(more, at_reset)
-        self.states = tuple(
-            self._state(key, value, changed_by_more[key], at_reset)
-            for key, value in changed.items()
-        )
+        if isinstance(self.network, torch.nn.Module):
+            self.states = self._memory.find(self._call, obs)
+        if self.states and not can_forget(self.network):
+            kept = ", ".join(repr(state.name) for state in self.states)
+            raise DiscoveryError(
+                f"The policy keeps {kept} between calls, and nothing tells it that an episode "
+                "ended: give it a method reset(dones), with a bool for each row, or None for all "
+                "(also by default).",
+                term=POLICY,
+            )
 
     def _call(self, obs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        given: Any = obs
-        if isinstance(self._keys, str):
-            given = obs[self._keys]
-        elif self._keys is not None:
-            given = {key: obs[key] for key in self._keys}
+        given = self._given(obs)
         try:
             actions = self.network(given)
-        except TypeError as error:
-            if given is not obs:
-                raise
-            raise ConfigError(
-                f"The policy could not be called with observations by group ({error}). If it takes "
-                f"one tensor, name the group: obs_keys={next(iter(obs), 'policy')!r}."
-            ) from error
+        except HoldstepError:
+            raise
+        except Exception as error:  # it is somebody else's code
+            if getattr(obs, "is_computing", False):
+                raise  # of a term's own, which the policy only looked at
+            raise ConfigError(self._not_callable(given, error)) from error
         if not isinstance(actions, torch.Tensor) or actions.ndim != 2:
             got = list(actions.shape) if isinstance(actions, torch.Tensor) else type(actions)
             raise DiscoveryError(f"The policy must return actions [N, A], got {got}.", term=POLICY)
         return actions
 
-    def _submodules(self) -> Iterator[tuple[str, torch.nn.Module]]:
-        if self.is_module:
-            yield from self.network.named_modules()
-
-    def _kept(self) -> dict[tuple[str, str], Any]:
-        """Tensors, tuples of them, and None (where they will be), by submodule and attribute."""
-        found: dict[tuple[str, str], Any] = {}
-        for path, module in self._submodules():
-            own = {name: value for name, value in vars(module).items() if may_be_state(value)}
-            for name, value in (own | dict(module._buffers)).items():
-                found[path, name] = value
-        return found
-
-    def _put_back(self, kept: Mapping[tuple[str, str], Any]) -> None:
-        for path, module in self._submodules():
-            for name in {**vars(module), **module._buffers}:
-                if (path, name) in kept and get_attribute(module, name) is not kept[path, name]:
-                    set_attribute(module, name, kept[path, name])
-
-    def _changed_by_call(
-        self, obs: Mapping[str, torch.Tensor], at_reset: Mapping[tuple[str, str], Any]
-    ) -> dict[tuple[str, str, int | None], torch.Tensor]:
-        """The tensors that a call left different, with a copy of what was there before put back."""
-        copies = {key: cloned(value) for key, value in at_reset.items()}
-        self._put_back(copies)
-        versions = {key: versions_of(value) for key, value in copies.items()}
-        try:
-            self._call(obs)
-            after = self._kept()
-            return {
-                (*key, index): tensor
-                for key, value in after.items()
-                if value is not copies.get(key) or versions_of(value) != versions[key]
-                for index, tensor in tensors_of(value)
-            }
-        finally:
-            self._put_back(at_reset)
-
-    def _state(
-        self,
-        key: tuple[str, str, int | None],
-        value: torch.Tensor,
-        more: torch.Tensor,
-        at_reset: Mapping[tuple[str, str], Any],
-    ) -> HiddenState:
-        path, attribute, index = key
-        place = f"{path}.{attribute}".strip(".")
-        dims = [
-            dim
-            for dim, (size, other) in enumerate(zip(value.shape, more.shape, strict=True))
-            if size != other
-        ]
-        if len(dims) != 1:
-            raise DiscoveryError(
-                f"The policy keeps {place!r} of shape {list(value.shape)} between calls, which is "
-                "not one value per row. A model can keep values of single rows only; in "
-                "evaluation mode a network should keep nothing else.",
-                term=POLICY,
+    def _given(self, obs: Mapping[str, torch.Tensor]) -> Any:
+        if self._keys is None:
+            return obs
+        keys = (self._keys,) if isinstance(self._keys, str) else tuple(self._keys)
+        unknown = [key for key in keys if key not in set(obs)]
+        if unknown:
+            raise ConfigError(
+                f"obs_keys names no observations of the env: {', '.join(unknown)}; there are "
+                f"{', '.join(obs)}.{nearest_names(unknown[0], obs)}"
             )
-        first = dict(tensors_of(at_reset.get((path, attribute)))).get(index)
-        row = dims[0]
-        return HiddenState(
-            path,
-            attribute,
-            index,
-            row,
-            tuple(size for dim, size in enumerate(value.shape) if dim != row),
-            value.dtype,
-            None if first is None else reset_row(first, row, place),
+        return obs[self._keys] if isinstance(self._keys, str) else {key: obs[key] for key in keys}
+
+    def _not_callable(self, given: Any, error: Exception) -> str:
+        if self._keys is None:
+            first = next(iter(given), "policy")
+            what = "observations by group"
+            hint = f" If it takes one tensor, name the group: obs_keys={first!r}."
+        elif isinstance(self._keys, str):
+            what, hint = f"{self._keys!r}, {list(given.shape)} of {given.dtype}", ""
+        else:
+            what, hint = f"a dictionary of {', '.join(given)} (obs_keys)", ""
+        return (
+            f"The policy could not be called with {what} ({type(error).__name__}: {error}).{hint}"
         )
-
-    def _set(self, values: Mapping[HiddenState, torch.Tensor]) -> None:
-        tuples: dict[tuple[str, str], dict[int, torch.Tensor]] = {}
-        for state, value in values.items():
-            tensor = value.movedim(0, state.row_dim).contiguous()
-            if state.index is None:
-                set_attribute(self.network.get_submodule(state.module), state.attribute, tensor)
-            else:
-                tuples.setdefault((state.module, state.attribute), {})[state.index] = tensor
-        for (path, name), parts in tuples.items():
-            together = tuple(parts[index] for index in sorted(parts))
-            set_attribute(self.network.get_submodule(path), name, together)
-
-    def _get(self, state: HiddenState) -> torch.Tensor:
-        value = get_attribute(self.network.get_submodule(state.module), state.attribute)
-        tensor: torch.Tensor = value if state.index is None else value[state.index]
-        return tensor.movedim(state.row_dim, 0)
-
-
-def _used(obs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    computed = getattr(obs, "computed", None)
-    return dict(obs) if computed is None else computed()

@@ -34,6 +34,12 @@ class Changes:
             self._undo.callback(_copy_back, tensor, saved)
             tensor.copy_(values.expand_as(tensor))
 
+    def without_gradient(self, tensor: torch.Tensor) -> None:
+        """No gradient is asked of a tensor; afterwards it is again, if it was."""
+        if tensor.requires_grad and tensor.is_leaf:
+            self._undo.callback(tensor.requires_grad_, True)
+            tensor.requires_grad_(False)
+
     def add(self, undo: Callable[[], None]) -> None:
         """Have something else undone."""
         self._undo.callback(undo)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from holdstep.errors import DiscoveryError
+from holdstep.errors import ConfigError, DiscoveryError
 
 if TYPE_CHECKING:
     from holdstep.wrappers.export.pipeline import Pipeline
@@ -26,11 +26,17 @@ def check_any_number_of_rows(pipeline: Pipeline) -> None:
         pipeline: a new one.
 
     Raises:
-        DiscoveryError: they don't.
+        DiscoveryError: they don't, or all together don't when they are computed again.
     """
     inputs = (*pipeline.read_inputs(), *pipeline.initial_memories())
     num_rows = len(inputs[0])
     together = _called(pipeline, inputs)
+    if not all(map(_agree, _called(pipeline, inputs), together)):
+        raise DiscoveryError(
+            "The pipeline computes something else when it is called again with the same values: "
+            "the policy or a term remembers what is no tensor with a row per env (a number in "
+            "Python, a list). Keep it in a tensor attribute, as one value per row."
+        )
     for other in (
         tuple(tensor[:1] for tensor in inputs),
         tuple(torch.cat([tensor, tensor[:1]]) for tensor in inputs),
@@ -47,9 +53,9 @@ def check_any_number_of_rows(pipeline: Pipeline) -> None:
 def _called(pipeline: Pipeline, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     try:
         return tuple(pipeline.module(*inputs))
-    except (RuntimeError, IndexError) as error:
-        if isinstance(error, DiscoveryError):
-            raise
+    except DiscoveryError:
+        raise
+    except (ConfigError, IndexError, RuntimeError) as error:
         problem = f"The pipeline can't be computed for {len(inputs[0])} rows ({error})."
         raise _error(pipeline, problem) from error
 

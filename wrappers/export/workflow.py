@@ -54,6 +54,11 @@ class Workflow(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def num_actions(self) -> int:
+        """A: entries of an action."""
+
+    @property
+    @abc.abstractmethod
     def action_terms(self) -> dict[str, Any]:
         """By name, in the order of the action; none where the env processes actions itself."""
 

@@ -125,6 +125,26 @@ def test_models_say_what_they_run():
         ModelFile("policy.onnx", "torch-onnx", "policy", (), (), None, "abc")
 
 
+@pytest.mark.parametrize("order", [("a",), ("a", "a"), ("a", "c"), ("a", "b", "b")])
+def test_the_order_of_a_file_has_each_of_its_tensors_once(order):
+    model = ModelFile("p.pt", "jit", "policy", ("a", "b"), ("c",), input_order=("b", "a"))
+    assert model.input_order == ("b", "a")
+    with pytest.raises(ContractError, match=r"input_order: must have each of a, b once, got a"):
+        ModelFile("p.pt", "jit", "policy", ("a", "b"), ("c",), input_order=order)
+    with pytest.raises(ContractError, match=r"output_order: must have each of a, b once, got a"):
+        ModelFile("p.pt", "jit", "policy", ("c",), ("a", "b"), output_order=order)
+
+
+@pytest.mark.parametrize("dims", [(2,), (-1,), (0, 0)])
+def test_rows_are_a_dimension_that_a_memory_has(dims):
+    memories = (Memory(TensorSpec.of("memory:kept", (3,))),)
+    model = ModelFile("p.pt", "jit", "policy", ("a",), ("b",), memory_row_dims=(1,))
+    assert contract_of(memories=memories, models=(model,)).models == (model,)
+    wrong = dataclasses.replace(model, memory_row_dims=dims)
+    with pytest.raises(ContractError, match=r"each of the 1 memories, at most \[1\], got"):
+        contract_of(memories=memories, models=(wrong,))
+
+
 def test_actuators_have_a_number_for_each_joint():
     assert Actuator("robot", JOINTS, "effort").stiffness == ()
     with pytest.raises(ContractError) as caught:

@@ -20,8 +20,10 @@ from holdstep.errors import (
 )
 from holdstep.policies import ExportedPolicy, RslRlPolicy
 from holdstep.wrappers import AnnotateExport
+from holdstep.wrappers.export import climb, export_policy, load_model, read_contract
 from holdstep.wrappers.export import export as export_module
-from holdstep.wrappers.export import export_policy, load_model, read_contract
+from holdstep.wrappers.export.backends.base import Signature
+from holdstep.wrappers.export.pipeline import Pipeline
 from holdstep.wrappers.export.validation.ladder import RUNGS
 from holdstep.wrappers.export.validation.parity import ParityCheck
 from holdstep.wrappers.export.validation.replay import Replayer
@@ -177,11 +179,11 @@ def test_what_no_check_but_parity_can_see(env, tmp_path):
 
 RAISING = {
     "discover": (export_module, "build_pipeline"),
-    "purity": (export_module.Pipeline, "purity"),
-    "trace": (export_module.Signature, "of"),
+    "purity": (Pipeline, "purity"),
+    "trace": (Signature, "of"),
     "replay": (Replayer, "replay"),
     "parity": (ParityCheck, "run"),
-    "wiring": (export_module, "read_contract"),
+    "wiring": (climb, "read_contract"),
 }
 
 

@@ -19,37 +19,51 @@ from holdstep.wrappers.export.isaaclab_export import read_isaaclab_export
 from tests.envs.deployment.fakes import FakeHost
 
 TASK = "Isaac-Hopper-v0"
+METHODS = ("onnx-torchscript", "jit-trace", "jit-script", "exported-program")
+RESET_AT = 3
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """An export as Isaac Lab's script makes one; in a process of its own, since leapp is global."""
+    """Exports as Isaac Lab's script makes them; in a process of its own, since leapp is global."""
     pytest.importorskip("leapp", reason="the extra 'export' is not installed")
     pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
     out = tmp_path_factory.mktemp("leapp")
     script = Path(__file__).with_name("leapp_script.py")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script), str(out)],
+        [sys.executable, "-W", "ignore", str(script), str(out), *METHODS],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return out / TASK / f"{TASK}.yaml"
+    return out
 
 
 @pytest.fixture
-def file(exported, tmp_path):
-    shutil.copytree(exported.parent, tmp_path / "export")
-    return tmp_path / "export" / exported.name
+def copied(exported, tmp_path):
+    """Makes a copy of the export of a method; returns its ``.yaml``."""
+
+    def make_one(method):
+        shutil.copytree(exported / method / TASK, tmp_path / "export")
+        return tmp_path / "export" / f"{TASK}.yaml"
+
+    return make_one
+
+
+@pytest.fixture
+def file(copied):
+    return copied("onnx-torchscript")
 
 
 def read(file, **changes):
     return read_isaaclab_export(file, **({"physics_dt": 0.005, "decimation": 4} | changes))
 
 
-def test_connections_become_inputs_memories_and_outputs(file):
+@pytest.mark.parametrize("method", METHODS)
+def test_connections_become_inputs_memories_and_outputs(copied, method):
+    file = copied(method)
     contract = read(file)
     assert contract.task == TASK
     assert [spec.connection for spec in contract.inputs] == [
@@ -60,19 +74,37 @@ def test_connections_become_inputs_memories_and_outputs(file):
     joints, quaternion, _ = contract.inputs
     assert joints.element_names == ("hip", "knee", "ankle")
     assert (quaternion.shape, quaternion.quaternion_order) == ((4,), "xyzw")
-    (memory,) = contract.memories
-    assert (memory.spec.connection, memory.kind) == ("memory:last_action_in", "last_action")
-    (target,) = contract.outputs
-    assert target.connection == "write:robot:set_joint_position_target_index"
+    suffix = "_in" if method.startswith("onnx") else ""  # there, outputs have names as well
+    assert [(m.spec.connection, m.spec.shape, m.kind) for m in contract.memories] == [
+        (f"memory:h_policy_joint_pos{suffix}", (4, 3), "history"),
+        (f"memory:last_action{suffix}", (3,), "last_action"),
+        (f"memory:actor_state{suffix}", (2, 5), "hidden"),
+    ]
+    assert [spec.connection for spec in contract.outputs] == [
+        "write:robot:set_joint_position_target_index",
+        "obs:target_kp_gains",
+        "obs:target_kd_gains",
+    ]
     assert contract.models[0].batch == 1
     assert contract.step_dt == pytest.approx(0.02)
     write_contract(contract, file.parent)
     assert read_contract(file.parent) == contract
 
 
-def test_it_runs_like_the_policy_that_was_exported(exported, file):
-    contract = read(file)
-    write_contract(contract, file.parent)
+def test_what_is_not_taken_over_is_said_aloud(file):
+    history, gains = read(file).checks
+    assert (history.name, history.status) == ("memories", "skipped")
+    assert history.detail.startswith("h_policy_joint_pos_in begin with zeros")
+    assert (gains.name, gains.status) == ("gains", "skipped")
+    assert (
+        "write:robot:write_joint_stiffness_to_sim_index, write:robot:write_joint_" in gains.detail
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_runs_like_the_policy_that_was_exported(exported, copied, method):
+    file = copied(method)
+    write_contract(read(file), file.parent)
     host = FakeHost(("ankle", "knee", "hip"), num_envs=2)
     read_source, find_target = host.source, host.target
 
@@ -86,23 +118,21 @@ def test_it_runs_like_the_policy_that_was_exported(exported, file):
         return find_target(type(connection)("write", ("robot", "set_joint_position_target")))
 
     host.source, host.target = source, target
-    weights = torch.load(exported.parent.parent / "weights.pt", weights_only=True)
-    twist = torch.tensor([[0.1, 0.2, 0.3], [-0.4, 0.5, 0.0]])
-    with DeploymentEnv(host, file.parent, commands={"twist": twist}) as env:
+    expected = torch.load(exported / "reference.pt", weights_only=True)
+    with DeploymentEnv(host, file.parent, allow_jit=True) as env:
         env.reset()
-        last = torch.zeros(2, 3)
-        for step in range(4):
-            if step == 2:
+        for step, targets in enumerate(expected["targets"]):
+            if step == RESET_AT:
                 env.reset([1])
-                last[1] = 0
-            # Its own names and order: hip knee ankle, and x, y, z, w.
-            seen = torch.cat([host.pos[:, [2, 1, 0]], twist, host.quat[:, [1, 2, 3, 0]], last], 1)
-            last = torch.tanh(seen @ weights["l.weight"].T + weights["l.bias"])
+            # The host's own order of joints, and w, x, y, z.
+            host.pos = expected["joint_pos"][step][:, [2, 1, 0]]
+            host.quat = expected["quaternion"][step][:, [3, 0, 1, 2]]
+            env.set_command("twist", expected["twist"][step])
             outputs = env.step()
-            expected = 0.25 * last + 0.1
             computed = outputs["write:robot:set_joint_position_target_index"]
-            assert torch.allclose(computed, expected, atol=1e-6)
-            assert torch.allclose(host.target_pos, expected[:, [2, 1, 0]], atol=1e-6)
+            assert torch.allclose(computed, targets, atol=1e-6), step
+            assert torch.allclose(host.target_pos, targets[:, [2, 1, 0]], atol=1e-6)
+            assert torch.equal(outputs["obs:target_kp_gains"], torch.full((2, 3), 20.0))
 
 
 def without(content, *path):
@@ -128,6 +158,14 @@ NODE = ("models", TASK)
         ),
         (lambda c: c["models"][TASK]["inputs"][0].update(dtype="int128"), "must be one of float16"),
         (lambda c: c["models"][TASK]["inputs"][0].update(shape=[2, 3]), "same leading dimension"),
+        (
+            lambda c: c["models"][TASK]["inputs"][1].update(shape=[4, 5, 3]),
+            r"which dimension of \[4, 5, 3\] are the 1 rows",
+        ),
+        (
+            lambda c: c["models"][TASK]["outputs"][1].update(isaaclab_connection="write:robot:x"),
+            "h_policy_joint_pos_out is written to the host, and a memory",
+        ),
         (
             lambda c: c["models"][TASK]["parameters"].update(model_path="../../etc/x.onnx"),
             "does not lie next to",
@@ -157,9 +195,9 @@ def test_names_that_do_not_fit_are_said_aloud(file):
     file.write_text(yaml.safe_dump(content))
     contract = read(file)
     assert contract.inputs[0].element_names is None
-    (check,) = contract.checks
-    assert (check.name, check.status) == ("element_names", "skipped")
-    assert "the names of state:robot:joint_pos do not fit" in check.detail
+    (check,) = [check for check in contract.checks if check.name == "element_names"]
+    assert check.status == "skipped"
+    assert "state:robot:joint_pos have names that do not fit" in check.detail
 
 
 LAUGHS = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n" + "".join(
@@ -205,11 +243,3 @@ def test_what_is_no_export_is_a_contract_error(tmp_path, text):
         read(tmp_path / "x.yaml")
     with pytest.raises(ContractError, match="can't be read"):
         read(tmp_path / "gone.yaml")
-
-
-def test_histories_that_can_not_be_filled_are_said_aloud(file):
-    text = file.read_text().replace("last_action_in", "h_policy_joint_pos")
-    file.write_text(text)
-    contract = read(file)
-    (check,) = contract.checks
-    assert "h_policy_joint_pos begin with zeros" in check.detail

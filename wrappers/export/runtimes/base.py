@@ -54,7 +54,7 @@ class RowLoop:
     def __init__(self, runtime: Runtime, layout: Layout) -> None:
         self._runtime = runtime
         self._num_rows = layout.inputs[0].shape[0] if layout.inputs else layout.returned[0].shape[0]
-        self._memories = [slot.new_buffer() for slot in layout.memories]
+        self._memories = [slot.by_rows(slot.new_buffer()) for slot in layout.memories]
 
     @property
     def memories(self) -> Sequence[torch.Tensor]:

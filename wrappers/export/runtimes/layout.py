@@ -19,40 +19,52 @@ class Slot:
     Attributes:
         name: in the model file.
         dtype: of its entries.
-        shape: with the leading dimension, the rows.
+        shape: in the model file.
+        row_dim: which of its dimensions are the rows.
     """
 
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
+    row_dim: int = 0
 
     @classmethod
-    def of(cls, name: str, spec: TensorSpec, num_rows: int) -> Slot:
+    def of(cls, name: str, spec: TensorSpec, num_rows: int, row_dim: int = 0) -> Slot:
         """The slot of a contract's tensor."""
-        return cls(name, getattr(torch, spec.dtype), (num_rows, *spec.shape))
+        shape = (*spec.shape[:row_dim], num_rows, *spec.shape[row_dim:])
+        return cls(name, getattr(torch, spec.dtype), shape, row_dim)
 
     def new_buffer(self) -> torch.Tensor:
-        """Zeros on the CPU, which may be edited in any mode."""
+        """Zeros on the CPU as the file has them, which may be edited in any mode."""
         with torch.inference_mode(False):
             return torch.zeros(self.shape, dtype=self.dtype)
+
+    def by_rows(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A view of a tensor of the file's, with the rows first."""
+        return tensor.movedim(self.row_dim, 0) if self.row_dim else tensor
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The tensors of one graph, in the order in which it takes and returns them.
+    """The tensors of one graph.
 
     Attributes:
         inputs: what the host gives.
-        memories: what the graph is given as it returned it a step before; they come after the
-            inputs.
+        memories: what the graph is given as it returned it a step before.
         outputs: what the host gets.
-        updates: the memories' new values, in the memories' order; they come after the outputs.
+        updates: the memories' new values, in the memories' order.
+        input_order: for each tensor that a file takes by position, where it is in :attr:`taken`;
+            empty for the same order.
+        output_order: for each tensor of :attr:`returned`, where it is in what a file returns by
+            position; empty for the same order.
     """
 
     inputs: tuple[Slot, ...]
     memories: tuple[Slot, ...]
     outputs: tuple[Slot, ...]
     updates: tuple[Slot, ...]
+    input_order: tuple[int, ...] = ()
+    output_order: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, contract: Contract, model: ModelFile, num_rows: int) -> Layout:
@@ -69,25 +81,36 @@ class Layout:
         _check_count(model, "inputs", model.inputs, len(inputs) + len(memories))
         _check_count(model, "outputs", model.outputs, len(outputs) + len(memories))
 
+        row_dims = model.memory_row_dims or (0,) * len(memories)
+
         def slots(names: Sequence[str], specs: Sequence[TensorSpec]) -> tuple[Slot, ...]:
             return tuple(map(Slot.of, names, specs, [num_rows] * len(specs)))
 
+        def memory_slots(names: Sequence[str]) -> tuple[Slot, ...]:
+            return tuple(map(Slot.of, names, memories, [num_rows] * len(memories), row_dims))
+
         return cls(
             inputs=slots(model.inputs[: len(inputs)], inputs),
-            memories=slots(model.inputs[len(inputs) :], memories),
+            memories=memory_slots(model.inputs[len(inputs) :]),
             outputs=slots(model.outputs[: len(outputs)], outputs),
-            updates=slots(model.outputs[len(outputs) :], memories),
+            updates=memory_slots(model.outputs[len(outputs) :]),
+            input_order=_positions(model.input_order, model.inputs),
+            output_order=_positions(model.output_order and model.outputs, model.output_order),
         )
 
     @property
     def taken(self) -> tuple[Slot, ...]:
-        """All that the graph takes."""
+        """All that the graph takes, in the contract's order."""
         return self.inputs + self.memories
 
     @property
     def returned(self) -> tuple[Slot, ...]:
-        """All that the graph returns."""
+        """All that the graph returns, in the contract's order."""
         return self.outputs + self.updates
+
+
+def _positions(names: Sequence[str], ordered: Sequence[str]) -> tuple[int, ...]:
+    return tuple(map(ordered.index, names))
 
 
 def _check_count(model: ModelFile, what: str, names: Sequence[str], expected: int) -> None:

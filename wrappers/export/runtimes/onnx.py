@@ -55,12 +55,16 @@ class OnnxRuntime:
         self._inputs = [slot.new_buffer() for slot in layout.inputs]
         self._arrays = [buffer.numpy() for buffer in self._inputs]
         self._outputs = [slot.new_buffer() for slot in layout.outputs]
-        self._memories = [[slot.new_buffer() for slot in layout.memories] for _ in range(2)]
+        memories = [[slot.new_buffer() for slot in layout.memories] for _ in range(2)]
+        self._memories = [
+            [slot.by_rows(buffer) for slot, buffer in zip(layout.memories, buffers, strict=True)]
+            for buffers in memories
+        ]
         self._turn = 0
         self._bindings = []
         for turn in range(2):
             binding = self._session.io_binding()
-            before, after = self._memories[turn], self._memories[1 - turn]
+            before, after = memories[turn], memories[1 - turn]
             for slot, buffer in zip(layout.taken, self._inputs + before, strict=True):
                 # Exporters drop inputs on which nothing depends.
                 if slot.name in taken:
