@@ -58,7 +58,7 @@ class ActionSource:
         *,
         lengths: np.ndarray,
         splice: Splice,
-        observed_at: np.ndarray,
+        age: np.ndarray,
     ) -> None:
         """Rows have new chunks.
 
@@ -67,14 +67,14 @@ class ActionSource:
             chunks: ``[k, L, A]``.
             lengths: their valid actions, int64 ``[k]``.
             splice: which of their actions are executed.
-            observed_at: steps that the rows had made when they were observed, int64 ``[k]``.
+            age: steps that the rows have made since they were observed, int64 ``[k]``.
         """
         if self._ensemble is None:
             self._queue.put(rows, chunks, splice)
         else:
             ids, counts = (uploaded(numbers, self._device) for numbers in (rows, lengths))
             self._ensemble.put(ids, chunks, counts, torch.zeros_like(counts))
-        self._ages.put(rows, splice, observed_at)
+        self._ages.put(rows, splice, age)
 
     def current(self, active_mask: np.ndarray) -> torch.Tensor:
         """The next actions of the active rows, float32 ``[N, A]``; anything for the others.
@@ -89,15 +89,24 @@ class ActionSource:
         """The next queued actions of rows, float32 ``[k, length, A]``."""
         return self._queue.upcoming(rows, length)
 
-    def ages(self, row_steps: np.ndarray) -> np.ndarray:
+    def clear(self) -> None:
+        """All rows begin anew, with nothing queued."""
+        self._ages.clear()
+
+    def ages(self) -> np.ndarray:
         """Age of the observation behind each row's next action [env steps], int64 ``[N]``."""
-        return self._ages.current(row_steps)
+        return self._ages.current()
+
+    def executed_ages(self) -> tuple[int, int]:
+        """The sum of those of all actions that were executed, and the highest [env steps]."""
+        return self._ages.executed()
 
     def advance(self, active_mask: np.ndarray) -> None:
         """The active rows have made their step."""
         self._ages.advance(active_mask)
-        self._queue.advance(active_mask)
-        if self._ensemble is not None:
+        if self._ensemble is None:
+            self._queue.advance(active_mask)
+        else:
             self._ensemble.advance(uploaded(active_mask, self._device))
 
     def forget(self, rows: np.ndarray) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from holdstep.errors import ConfigError, PolicyError, PolicyTimeoutError
-from holdstep.policies.chunked.handover import Handover
+from holdstep.policies.chunked.asked_chunks import AskedChunks
 from holdstep.policies.chunked.inference import InlineInference
 from holdstep.policies.chunked.ledger import ChunkLedger
 from holdstep.policies.chunked.request_maker import RequestMaker
-from holdstep.policies.chunked.transfers import uploaded
 from holdstep.policies.chunked.worker_inference import WorkerInference
 from holdstep.wrappers.waits import shortened
 
@@ -27,23 +25,6 @@ if TYPE_CHECKING:
     from holdstep.policies.chunked.run_trace import RunTrace
     from holdstep.policies.chunked.schedulers.base import Scheduler
     from holdstep.policies.chunked.statistics import RunnerCounters
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """What is needed to hand out a request's chunks when they come.
-
-    Attributes:
-        rows: those that want one, int64 ``[k]``.
-        places: where in the request they are, int64 ``[k]``.
-        handover: the rule that held.
-        observed_at: steps that they had made when they were observed, int64 ``[k]``.
-    """
-
-    rows: np.ndarray
-    places: np.ndarray
-    handover: Handover
-    observed_at: np.ndarray
 
 
 class ChunkDesk:
@@ -100,7 +81,7 @@ class ChunkDesk:
         )
         self._waited_before_s = 0.0
         self._tickets = 0
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, AskedChunks] = {}
         self._arrived: deque[FinishedRequest] = deque()
 
     def start(self, obs: Obs) -> None:
@@ -109,6 +90,7 @@ class ChunkDesk:
         self._waited_before_s = 0.0  # the runner counts from here, too
         self.ledger.clear()
         self.ledger.num_late = self.ledger.num_dropped_actions = 0
+        self._source.clear()
         self._begin(np.arange(self.ledger.num_envs))
         self.requests.update(obs)
 
@@ -119,7 +101,13 @@ class ChunkDesk:
         self.requests.update(obs)
 
     def advance(
-        self, active_mask: np.ndarray, obs: Obs, ended_ids: np.ndarray, *, duration_s: float
+        self,
+        active_mask: np.ndarray,
+        obs: Obs,
+        ended_ids: np.ndarray,
+        *,
+        num_active: int,
+        duration_s: float,
     ) -> None:
         """One step of the env was made.
 
@@ -127,12 +115,13 @@ class ChunkDesk:
             active_mask: rows that advanced, bool ``[N]``.
             obs: what it returned.
             ended_ids: rows whose episode ended, int64 ``[k]``.
+            num_active: rows that advanced.
             duration_s: how long it took [s].
         """
         self.ledger.advance(active_mask)
         self.requests.update(obs)
         self._scheduler.saw_step(
-            num_active=int(np.count_nonzero(active_mask)),
+            num_active=num_active,
             duration_s=duration_s,
             waited_s=self._counters.waited_s - self._waited_before_s,
             overlapped=bool(self._asked),
@@ -148,8 +137,11 @@ class ChunkDesk:
                 self.requests.all_rows(), torch.from_numpy(active_mask).to(self._device)
             )
 
-    def supply(self) -> None:
+    def supply(self) -> np.ndarray:
         """Hand out what has come, ask for what is needed, and wait until some live row can run.
+
+        Returns:
+            Live rows that have an action, bool ``[N]``; at least one.
 
         Raises:
             PolicyError: inference failed; what else had come was handed out.
@@ -159,7 +151,7 @@ class ChunkDesk:
         try:
             self._hand_out(self._inference.finished())
             self._ask()
-            while self._must_wait():
+            while self._must_wait(runnable := self.ledger.runnable_mask):
                 if not self._asked:
                     raise PolicyError(
                         f"{self._scheduler!r} asked for nobody while every live row waits for a "
@@ -169,6 +161,7 @@ class ChunkDesk:
                 self._ask()
         finally:
             self._counters.waited_s += self._clock() - begin_s
+        return runnable
 
     def close(self) -> None:
         """Stop inference."""
@@ -181,10 +174,10 @@ class ChunkDesk:
             torch.from_numpy(rows.copy()), torch.from_numpy(self.ledger.episode_ids[rows])
         )
 
-    def _must_wait(self) -> bool:
+    def _must_wait(self, runnable: np.ndarray) -> bool:
         if self._asked and not self._scheduler.overlaps:  # in a thread only for the time limit
             return True
-        return not self.ledger.runnable_mask.any()
+        return not np.count_nonzero(runnable)
 
     def _awaited(self, begin_s: float) -> list[FinishedRequest]:
         left_s = None
@@ -202,15 +195,21 @@ class ChunkDesk:
 
     def _ask(self) -> None:
         self.ledger.handover = self._scheduler.handover
-        self.requests.observe()
-        while (self._scheduler.overlaps or not self._asked) and len(rows := self._select()) > 0:
+        while self.ledger.wants_any:  # seldom
+            self.requests.observe()  # also what a chunk that has just come leaves soon
+            if self._asked and not self._scheduler.overlaps:
+                return
+            if len(rows := self._select()) == 0:
+                return
             self._submit(rows)
             self._hand_out(self._inference.finished())
-            self.requests.observe()  # a chunk may have come that is used up soon
 
     def _select(self) -> np.ndarray:
         view = self.ledger.view()
-        rows = np.unique(self._scheduler.select(view))
+        rows = self._scheduler.select(view)
+        if len(rows) == 0:
+            return rows
+        rows = np.unique(rows)
         if not view.wanting_mask[rows].all():
             raise ConfigError(
                 f"{self._scheduler!r} selected rows {rows.tolist()}, of which "
@@ -223,7 +222,7 @@ class ChunkDesk:
         ledger, scheduler = self.ledger, self._scheduler
         ticket, self._tickets = self._tickets, self._tickets + 1
         everybody = np.flatnonzero(ledger.live_mask) if scheduler.infers_all else rows
-        self._asked[ticket] = _Asked(
+        self._asked[ticket] = AskedChunks(
             rows=rows,
             places=np.searchsorted(everybody, rows),
             handover=ledger.handover,
@@ -258,26 +257,20 @@ class ChunkDesk:
         if failed is not None:
             raise failed.failure()
 
-    def _install(self, ticket: int, result: ChunkResult, asked: _Asked) -> None:
+    def _install(self, ticket: int, result: ChunkResult, asked: AskedChunks) -> None:
         wanted = self.ledger.wanted_mask(asked.rows, ticket)
-        rows, places = asked.rows[wanted], asked.places[wanted]
+        rows = asked.rows[wanted]
         if len(rows) == 0:
             self.ledger.settle(asked.rows, ticket)
             return
-        if result.valid_lengths is None:
-            lengths = np.full(len(rows), result.actions.shape[1], dtype=np.int64)
-        else:
-            lengths = result.valid_lengths.cpu().numpy().astype(np.int64)[places]
-        chunks = result.actions.detach()
-        if len(rows) != len(chunks):
-            chunks = chunks[uploaded(places, chunks.device)]
+        chunks, lengths = asked.chunks(result, wanted)
         splice = self.ledger.splice(rows, lengths, asked.handover)
         self._source.put(
             rows,
             chunks,
             lengths=lengths,
             splice=splice,
-            observed_at=asked.observed_at[wanted],
+            age=self.ledger.row_steps[rows] - asked.observed_at[wanted],
         )
         # Last, so that the books speak of no chunk that could not be put there.
         self.ledger.settle(asked.rows, ticket)

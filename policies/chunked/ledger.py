@@ -98,7 +98,7 @@ class ChunkLedger:
 
     @handover.setter
     def handover(self, handover: Handover) -> None:
-        if handover != self._handover:
+        if handover is not self._handover and handover != self._handover:
             self._handover = handover
             # Observed under the old rule, but not asked for: under the new one it may be too early.
             self._left_when_observed[~self.in_flight_mask] = -1
@@ -132,6 +132,11 @@ class ChunkLedger:
         self._tickets[rows] = NO_TICKET
         self._left_when_observed[rows] = -1
         self._idle_since[rows] = self._tick
+
+    @property
+    def wants_any(self) -> bool:
+        """Whether some live row could be asked for; otherwise no scheduler need be."""
+        return bool(np.count_nonzero(self._wanting()))
 
     def newly_wanting(self) -> np.ndarray:
         """Rows that have reached the lead since the last call, int64 ``[k]``.
@@ -214,13 +219,16 @@ class ChunkLedger:
         self._tick += 1
         self.row_steps += active_mask
         self.remaining -= active_mask
-        self._idle_since[active_mask & (self.remaining == 0)] = self._tick
+        used_up = active_mask & (self.remaining == 0)
+        if np.count_nonzero(used_up):
+            self._idle_since[used_up] = self._tick
 
     def _wanting(self) -> np.ndarray:
         # Not before the old chunk's actions are used up, though a short new one may have come while
         # some were left: when it comes must not decide from where the one after it is observed.
-        lead = np.minimum(self._handover.lead, self._newest_count)
+        lead = self._handover.lead
+        most_left = np.minimum(lead, self._newest_count) if lead else 0
         wanting: np.ndarray = (
-            self.live_mask & (self.remaining <= lead) & (self._tickets == NO_TICKET)
+            self.live_mask & (self.remaining <= most_left) & (self._tickets == NO_TICKET)
         )
         return wanting

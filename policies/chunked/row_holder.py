@@ -63,12 +63,14 @@ class RowHolder:
             ConfigError: nothing in the stack can suspend rows.
         """
         suspend = self._suspend
+        if not rows and not self._held:  # as in most steps
+            return
         if suspend is None:
-            if rows:
-                raise ConfigError(
-                    "Rows have to wait while others are stepped, for which the stack needs a "
-                    "SuspendOnWait: SuspendOnWait(env, rng='per_env')."
-                )
+            raise ConfigError(
+                "Rows have to wait while others are stepped, for which the stack needs a "
+                "SuspendOnWait: SuspendOnWait(env, rng='per_env')."
+            )
+        if rows == self._held.keys() and suspend.suspensions == self._held:
             return
         others = self._others(suspend)
         mine = suspend.suspensions.keys() - others

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     import torch
 
+    from holdstep.envs.contract import TorchVectorEnv
     from holdstep.policies.chunked.inference import FinishedRequest
+    from holdstep.policies.chunked.schedulers.base import Scheduler
     from holdstep.timeline import TimelineWriter
 
 
@@ -86,3 +92,37 @@ class RunTrace:
             )
         self._tick += 1
         self.begin_episodes(ended_ids)
+
+
+def open_trace(
+    timeline: str | Path | TimelineWriter | None,
+    env: TorchVectorEnv,
+    scheduler: Scheduler,
+    *,
+    execute: int,
+    clock: Callable[[], float],
+    resources: ExitStack,
+) -> RunTrace | None:
+    """What a runner writes its run into, or None.
+
+    Args:
+        timeline: a path, a writer, which stays its owner's, or None.
+        env: whose rows they are.
+        scheduler: of the run.
+        execute: actions of each chunk that are executed.
+        clock: time [s].
+        resources: what closes a file that was opened here.
+    """
+    if timeline is None:
+        return None
+    if isinstance(timeline, str | Path):
+        from holdstep.timeline import TimelineWriter
+
+        metadata = {
+            "task": env.unwrapped.task_id,
+            "scheduler": type(scheduler).__name__,
+            "execute": execute,
+        }
+        timeline = TimelineWriter(timeline, num_envs=env.num_envs, metadata=metadata, clock=clock)
+        resources.callback(timeline.close)
+    return RunTrace(timeline, env.num_envs)

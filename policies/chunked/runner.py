@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from holdstep.envs.env_ids import EnvIds, canonical_env_ids
-from holdstep.errors import ClosedEnvError, ConfigError, ResetNeededError, SuspensionError
-from holdstep.policies.chunked.action_source import ActionSource
-from holdstep.policies.chunked.chunk_desk import ChunkDesk
 from holdstep.policies.chunked.observed_rows import shallow_copy
-from holdstep.policies.chunked.row_holder import RowHolder
-from holdstep.policies.chunked.run_trace import RunTrace
-from holdstep.policies.chunked.runner_checks import (
-    check_numbers,
-    check_policy,
-    checked_execute,
-    checked_numbers,
-)
+from holdstep.policies.chunked.runner_checks import checked_numbers, checked_texts
+from holdstep.policies.chunked.runner_parts import RunnerParts
 from holdstep.policies.chunked.runner_step import RunnerStep
-from holdstep.policies.chunked.schedulers.cohort import Cohort
-from holdstep.policies.chunked.statistics import RunnerCounters, RunnerStats
 
 if TYPE_CHECKING:
-    from holdstep.envs.contract import Info, Obs, TorchVectorEnv
-    from holdstep.policies.chunked.ensemble import TemporalEnsembling
-    from holdstep.policies.chunked.protocol import ChunkedPolicy
-    from holdstep.policies.chunked.schedulers.base import Determinism, Scheduler
-    from holdstep.timeline import TimelineWriter
+    from holdstep.envs.contract import Info, Obs
+    from holdstep.policies.chunked.schedulers.base import Determinism
+    from holdstep.policies.chunked.statistics import RunnerStats
 
 
-class ChunkRunner:
+class ChunkRunner(RunnerParts):
     """Steps an env with the chunks of a policy, and asks for more when its scheduler says so.
 
     A row whose actions are used up, or whose episode ended in the middle of a chunk, waits: it is
@@ -90,64 +73,6 @@ class ChunkRunner:
     2
     """
 
-    def __init__(
-        self,
-        env: TorchVectorEnv,
-        policy: ChunkedPolicy,
-        scheduler: Scheduler | None = None,
-        *,
-        execute: int | None = None,
-        ensemble: TemporalEnsembling | None = None,
-        seed: int = 0,
-        instructions: str | Sequence[str] = (),
-        timeline: str | Path | TimelineWriter | None = None,
-        timeout_s: float | None = None,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        scheduler = Cohort() if scheduler is None else scheduler
-        check_policy(policy, env)
-        check_numbers(seed=seed, timeout_s=timeout_s)
-        execute = checked_execute(execute, policy.spec, scheduler, ensemble)
-        self.env = env
-        self.policy = policy
-        self.scheduler = scheduler
-        self.execute = execute
-        self._holder = RowHolder(env)
-        if scheduler.holds_rows and not self._holder.can_hold:
-            raise ConfigError(
-                f"{type(scheduler).__name__} lets rows wait while others are stepped, for which "
-                "the stack needs a SuspendOnWait: SuspendOnWait(env, rng='per_env')."
-            )
-        self._clock = clock
-        self._num_envs = env.num_envs
-        self._source = ActionSource(
-            env, policy.spec, capacity=execute + scheduler.max_lead, ensemble=ensemble
-        )
-        self._counters = RunnerCounters()
-        self._parked = np.zeros(self._num_envs, dtype=bool)
-        self._begun_s: float | None = None
-        self._is_mid_step = False  # the env has made a step that is not in the books
-        self._closed = False
-        with ExitStack() as resources:  # closed here if anything below is refused
-            writer = self._opened(timeline, resources)
-            self._trace = None if writer is None else RunTrace(writer, env.num_envs)
-            self._desk = ChunkDesk(
-                env,
-                policy,
-                scheduler,
-                self._source,
-                execute=execute,
-                seed=seed,
-                counters=self._counters,
-                trace=self._trace,
-                timeout_s=timeout_s,
-                clock=clock,
-            )
-            resources.callback(self._desk.close)
-            self._ledger = self._desk.ledger
-            self.set_instructions(np.arange(self._num_envs), instructions)
-            self._resources = resources.pop_all()
-
     @property
     def determinism(self) -> Determinism:
         """What a row's actions depend on, given a policy that is reproducible."""
@@ -156,8 +81,7 @@ class ChunkRunner:
     @property
     def live_mask(self) -> np.ndarray:
         """Rows that are neither parked nor suspended by somebody else, bool ``[N]``; a copy."""
-        others = self._holder.others()
-        return ~self._parked if others is None else ~(self._parked | others)
+        return self._live.mask
 
     @property
     def episode_ids(self) -> np.ndarray:
@@ -176,8 +100,7 @@ class ChunkRunner:
         """
         self._check_open()
         obs, info = self.env.reset(seed=seed)
-        self._holder.forget()
-        self._parked[:] = False
+        self._live.start()
         self.scheduler.start(num_envs=self._num_envs, execute=self.execute)
         self._counters.clear()
         self._desk.start(obs)
@@ -201,31 +124,34 @@ class ChunkRunner:
             ClosedEnvError: after close.
         """
         self._check_ready()
-        self._find_live_rows()
-        self._desk.supply()
-        active = self._ledger.runnable_mask
+        live = self._live.find()
+        self._ledger.live_mask[:] = live
+        active = self._desk.supply()
         begin_s = self._clock()
-        self._holder.hold_exactly(self._rows_to_hold(active))
+        self._live.hold_all_but(active, live)
         actions = self._source.current(active)
         obs, reward, terminated, truncated, info = self.env.step(actions)
         self._is_mid_step = True
-        ended_ids = np.flatnonzero((terminated | truncated).cpu().numpy())
+        ended_ids = (terminated | truncated).cpu().numpy().nonzero()[0]
         end_s = self._clock()
-        ages = self._source.ages(self._ledger.row_steps)
-        self._counters.step(active, self._ledger.live_mask, ages, duration_s=end_s - begin_s)
+        num_active = int(np.count_nonzero(active))
+        self._counters.waiting_steps += int(np.count_nonzero(live)) - num_active
+        self._counters.step_s += end_s - begin_s
         if self._trace is not None:
             self._trace.step(
                 active,
                 begin_s=begin_s,
                 end_s=end_s,
-                ages=ages,
-                parked_mask=self._parked,
+                ages=self._source.ages(),
+                parked_mask=self._live.parked_mask,
                 reward=reward,
                 ended_ids=ended_ids,
                 episode_ids=self._ledger.episode_ids,
             )
         self._source.advance(active)
-        self._desk.advance(active, obs, ended_ids, duration_s=end_s - begin_s)
+        self._desk.advance(
+            active, obs, ended_ids, num_active=num_active, duration_s=end_s - begin_s
+        )
         self._is_mid_step = False
         return RunnerStep(
             obs=shallow_copy(obs),
@@ -247,14 +173,11 @@ class ChunkRunner:
         Raises:
             ConfigError: the stack has no :class:`~holdstep.wrappers.SuspendOnWait`.
         """
-        rows = self._rows(env_ids)
-        if len(rows) and not self._holder.can_hold:
-            raise ConfigError("Parking rows needs a SuspendOnWait in the stack.")
-        self._parked[rows] = True
+        self._live.park(self._rows(env_ids))
 
     def unpark(self, env_ids: EnvIds) -> None:
         """Parked rows go on where they were; usually followed by :meth:`reset_rows`."""
-        self._parked[self._rows(env_ids)] = False
+        self._live.unpark(self._rows(env_ids))
 
     def reset_rows(self, env_ids: EnvIds, *, seed: int | None = None) -> tuple[Obs, Info]:
         """Reset some rows; what they were going to execute is dropped.
@@ -287,15 +210,8 @@ class ChunkRunner:
             ConfigError: another number of texts, or none for a policy that needs them.
         """
         rows = self._rows(env_ids)
-        texts = [instructions] * len(rows) if isinstance(instructions, str) else list(instructions)
-        if not texts and not self.policy.spec.uses_instructions:
-            return
-        if len(texts) != len(rows) or not all(isinstance(text, str) for text in texts):
-            raise ConfigError(
-                f"instructions must be one text, or {len(rows)} of them; got {instructions!r}."
-                + (" The policy's spec asks for some." if not texts else "")
-            )
-        self._desk.requests.set_instructions(rows, texts)
+        if texts := checked_texts(instructions, len(rows), self.policy.spec):
+            self._desk.requests.set_instructions(rows, texts)
 
     def name_episodes(self, env_ids: EnvIds, numbers: Sequence[int]) -> None:
         """Draw the policy's noise in the rows' current episodes by number, not by row and episode.
@@ -316,80 +232,11 @@ class ChunkRunner:
     def stats(self) -> RunnerStats:
         """What was done since the last reset."""
         elapsed_s = 0.0 if self._begun_s is None else self._clock() - self._begun_s
-        return self._counters.stats(self._ledger, elapsed_s=elapsed_s)
-
-    def close(self) -> None:
-        """Stop inference, resume rows that were suspended here, and end the trace.
-
-        May be called again, and from ``finally``.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        with self._resources:
-            if self._begun_s is not None and not self.env.closed:
-                self._holder.let_go()
-
-    def __enter__(self) -> ChunkRunner:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _opened(
-        self, timeline: str | Path | TimelineWriter | None, resources: ExitStack
-    ) -> TimelineWriter | None:
-        if not isinstance(timeline, str | Path):
-            return timeline
-        from holdstep.timeline import TimelineWriter
-
-        metadata = {
-            "task": self.env.unwrapped.task_id,
-            "scheduler": type(self.scheduler).__name__,
-            "execute": self.execute,
-        }
-        writer = TimelineWriter(
-            timeline, num_envs=self._num_envs, metadata=metadata, clock=self._clock
+        return self._counters.stats(
+            self._ledger, executed_ages=self._source.executed_ages(), elapsed_s=elapsed_s
         )
-        resources.callback(writer.close)
-        return writer
-
-    def _find_live_rows(self) -> None:
-        self._holder.resume_finished()
-        while not (live := self.live_mask).any():
-            if self._holder.others() is None:
-                raise SuspensionError(
-                    "Every row is parked, so there is nothing to step: unpark() some."
-                )
-            self._holder.wait_for_others()
-        self._ledger.live_mask[:] = live
-
-    def _rows_to_hold(self, active: np.ndarray) -> set[int]:
-        if active.all():
-            return set()
-        waiting = self._ledger.live_mask & ~active
-        return set(np.flatnonzero(waiting | self._parked).tolist())
 
     def _rows(self, env_ids: EnvIds) -> np.ndarray:
         ids = canonical_env_ids(env_ids, num_envs=self._num_envs, device=torch.device("cpu"))
         rows: np.ndarray = ids.numpy()
         return rows
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedEnvError("The runner is closed. Make a new one.")
-
-    def _check_ready(self) -> None:
-        self._check_open()
-        if self._begun_s is None:
-            raise ResetNeededError("Call the runner's reset() before step().")
-        if self._is_mid_step:
-            raise ResetNeededError(
-                "The env has made a step that was interrupted before it was booked, so what each "
-                "row is to do next is unknown. Call the runner's reset()."
-            )

@@ -126,3 +126,20 @@ def checked_numbers(numbers: Sequence[int], num_rows: int) -> np.ndarray:
             f"{numbers!r}."
         )
     return values.astype(np.int64)
+
+
+def checked_texts(instructions: str | Sequence[str], num_rows: int, spec: ChunkSpec) -> list[str]:
+    """One instruction for each of so many rows; none for a policy that needs none.
+
+    Raises:
+        ConfigError: another number of texts, or none for a policy that needs them.
+    """
+    texts = [instructions] * num_rows if isinstance(instructions, str) else list(instructions)
+    if not texts and not spec.uses_instructions:
+        return texts
+    if len(texts) != num_rows or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(
+            f"instructions must be one text, or {num_rows} of them; got {instructions!r}."
+            + (" The policy's spec asks for some." if not texts else "")
+        )
+    return texts

@@ -72,7 +72,7 @@ def simulate(
         ledger.handover = scheduler.handover
         if ledger.handover.lead:
             ledger.newly_wanting()
-        while len(rows := scheduler.select(ledger.view())) > 0:
+        while ledger.wants_any and len(rows := scheduler.select(ledger.view())) > 0:
             ledger.submit(rows, ticket)
             batch = num_envs if scheduler.infers_all else len(rows)
             free_at_s = max(now_s, free_at_s) + costs.infer(batch)

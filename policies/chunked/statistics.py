@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from holdstep.policies.chunked.ledger import ChunkLedger
 
@@ -63,15 +61,12 @@ class RunnerStats:
 
 @dataclass
 class RunnerCounters:
-    """The same while it is being counted; see :class:`RunnerStats`."""
+    """What the ledger and the actions' ages do not know of it; see :class:`RunnerStats`."""
 
-    env_steps: int = 0
     waiting_steps: int = 0
     num_inferences: int = 0
     inferred_rows: int = 0
     num_episodes: int = 0
-    staleness_sum: int = 0
-    max_staleness_ticks: int = 0
     step_s: float = 0.0
     inference_s: float = 0.0
     waited_s: float = 0.0
@@ -81,39 +76,26 @@ class RunnerCounters:
         for counter in fields(self):
             setattr(self, counter.name, counter.default)
 
-    def step(
-        self, active_mask: np.ndarray, live_mask: np.ndarray, ages: np.ndarray, *, duration_s: float
-    ) -> None:
-        """A step of the env was made.
+    def stats(
+        self, ledger: ChunkLedger, *, executed_ages: tuple[int, int], elapsed_s: float
+    ) -> RunnerStats:
+        """What was counted, here and elsewhere.
 
         Args:
-            active_mask: rows that advanced, bool ``[N]``; at least one.
-            live_mask: rows that take part, bool ``[N]``.
-            ages: of the observations behind the rows' actions [env steps], int64 ``[N]``.
-            duration_s: how long it took [s].
+            ledger: of the run.
+            executed_ages: the sum and the highest of the ages of the observations behind all
+                actions that were executed [env steps].
+            elapsed_s: since the reset [s].
         """
-        num_active, active_ages = int(np.count_nonzero(active_mask)), ages[active_mask]
-        self.env_steps += num_active
-        self.waiting_steps += int(np.count_nonzero(live_mask)) - num_active
-        self.staleness_sum += int(active_ages.sum())
-        self.max_staleness_ticks = max(self.max_staleness_ticks, int(active_ages.max()))
-        self.step_s += duration_s
-
-    def stats(self, ledger: ChunkLedger, *, elapsed_s: float) -> RunnerStats:
-        """What was counted, here and by the ledger."""
+        env_steps = int(ledger.row_steps.sum())
+        sum_of_ages, highest_age = executed_ages
         return RunnerStats(
             num_ticks=ledger.tick,
-            env_steps=self.env_steps,
-            waiting_steps=self.waiting_steps,
-            num_inferences=self.num_inferences,
-            inferred_rows=self.inferred_rows,
+            env_steps=env_steps,
             num_late=ledger.num_late,
             dropped_actions=ledger.num_dropped_actions,
-            num_episodes=self.num_episodes,
-            mean_staleness_ticks=self.staleness_sum / max(self.env_steps, 1),
-            max_staleness_ticks=self.max_staleness_ticks,
-            step_s=self.step_s,
-            inference_s=self.inference_s,
-            waited_s=self.waited_s,
+            mean_staleness_ticks=sum_of_ages / max(env_steps, 1),
+            max_staleness_ticks=highest_age,
             elapsed_s=elapsed_s,
+            **vars(self),
         )

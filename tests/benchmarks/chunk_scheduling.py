@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 import tyro
 
@@ -174,9 +175,9 @@ class Contestant:
         _stagger(self.runner.env)
 
     def _run(self, row_steps: int) -> None:
-        enough = self.runner.stats().env_steps + row_steps
-        while self.runner.stats().env_steps < enough:
-            self.runner.step()
+        made = 0
+        while made < row_steps:
+            made += int(np.count_nonzero(self.runner.step().active_mask))
 
 
 def _stagger(env: TorchVectorEnv) -> None:
@@ -202,22 +203,24 @@ def make_env(num_envs: int, arguments: Arguments) -> SuspendOnWait:
 def bound(env: TorchVectorEnv, policy: CalibratedPolicy) -> tuple[float, float, float]:
     """``N L / (L S + I(N))`` [1/s], S and I(N) [s], measured now.
 
-    By making that very loop: an inference for all rows, then L steps of all, twice. Steps right
-    after a pause are slower than others, so S can't be measured without the inference.
+    By making that very loop: an inference for all rows, then L steps of all; once unmeasured, since
+    another env was stepped before, as a scheduler's window begins, too, and twice measured. Steps
+    right after a pause are slower than others, so S can't be measured without the inference.
     """
     length = policy.spec.chunk_length
     actions = torch.zeros(env.num_envs, policy.spec.action_dim, device=env.device)
     ids = torch.arange(env.num_envs)
     request = ChunkRequest(obs={}, env_ids=ids, episode_ids=ids, chunk_ids=ids, seeds=ids)
     step_s = infer_s = 0.0
-    for _ in range(2):
+    for part in range(3):
         begin_s = time.perf_counter()
         policy.infer(request)
         inferred_s = time.perf_counter()
         for _ in range(length):
             env.step(actions)[2].any().item()  # waits for a GPU
-        infer_s += (inferred_s - begin_s) / 2
-        step_s += (time.perf_counter() - inferred_s) / (2 * length)
+        if part > 0:
+            infer_s += (inferred_s - begin_s) / 2
+            step_s += (time.perf_counter() - inferred_s) / (2 * length)
     return env.num_envs * length / (length * step_s + infer_s), step_s, infer_s
 
 
@@ -235,7 +238,6 @@ def measure(
     for contestant in contestants:
         settle = arguments.settle_chunks if contestant.name == "Adaptive" else 1
         contestant.run_window(settle)
-    bound(plain, policy)
     limits = [bound(plain, policy)]
     for _ in range(arguments.rounds):
         for contestant in contestants:

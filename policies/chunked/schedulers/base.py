@@ -21,15 +21,16 @@ of ticks that is fixed. ``"timing"``: on how long things took, too.
 """
 
 _NOBODY = np.zeros(0, dtype=np.int64)
+_WHEN_USED_UP = Handover()
 
 
 class Scheduler(ABC):
     """Decides for which rows a policy is asked for chunks, at each moment.
 
-    A :class:`~holdstep.policies.ChunkRunner` calls :meth:`select` before each step, again after
-    each request, until nobody is selected. While no row can be stepped and nothing is being
-    inferred, it must select somebody; the runner raises if it does not. A scheduler has state of
-    one run: give each runner its own.
+    A :class:`~holdstep.policies.ChunkRunner` calls :meth:`select` before each step at which some
+    row could be asked for, and again after each request, until nobody is selected. While no row can
+    be stepped and nothing is being inferred, it must select somebody; the runner raises if it does
+    not. A scheduler has state of one run: give each runner its own.
 
     Attributes:
         overlaps: inference runs beside the simulation, in a thread of its own.
@@ -47,7 +48,7 @@ class Scheduler(ABC):
     @property
     def handover(self) -> Handover:
         """How a row's chunks follow each other."""
-        return Handover()
+        return _WHEN_USED_UP
 
     @property
     def max_lead(self) -> int:

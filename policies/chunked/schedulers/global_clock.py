@@ -45,7 +45,10 @@ class GlobalClock(Scheduler):
 
     def select(self, rows: RowsView) -> np.ndarray:
         """Idle rows, on the clock's ticks."""
-        if rows.nothing_runs or rows.tick - self._last_tick >= self._period:
+        elapsed = rows.tick - self._last_tick
+        if rows.nothing_runs:
             self._last_tick = rows.tick
+        elif elapsed >= self._period:  # by more, when nobody could be asked for in between
+            self._last_tick = rows.tick - elapsed % self._period
         # Again at the same tick: an inference that failed is repeated before the next step.
         return rows_of(rows.idle_mask) if rows.tick == self._last_tick else nobody()

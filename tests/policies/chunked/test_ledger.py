@@ -88,7 +88,7 @@ class Books(RuleBasedStateMachine):
         splice = self.ledger.splice(kept, lengths, handover)
         self.ledger.install(kept, splice)
         self.queue.put(kept, chunks, splice)
-        self.ages.put(kept, splice, np.array([when[i] for i in kept]))
+        self.ages.put(kept, splice, self.ledger.row_steps[kept] - [when[i] for i in kept])
         for i, length in zip(kept.tolist(), lengths.tolist(), strict=True):
             self.rows[i].arrive(ticket, length, mode=mode, observed_at=when[i])
 
@@ -107,7 +107,7 @@ class Books(RuleBasedStateMachine):
         rows = self.some(data, (i for i, row in enumerate(self.rows) if row.runnable))
         active = np.zeros(self.num_envs, dtype=bool)
         active[rows] = True
-        actions, ages = self.queue.current(), self.ages.current(self.ledger.row_steps)
+        actions, ages = self.queue.current(), self.ages.current()
         self.ledger.advance(active)
         self.queue.advance(active)
         self.ages.advance(active)
@@ -172,6 +172,9 @@ class Books(RuleBasedStateMachine):
         assert view.num_live == sum(row.live for row in rows)
         assert view.idle_mask.tolist() == [row.idle for row in rows]
         assert view.wanting_mask.tolist() == [row.wanting for row in rows]
+        assert ledger.wants_any is any(row.wanting for row in rows)
+        done = [age for row in rows for _, _, age in row.done]
+        assert self.ages.executed() == (sum(done), max(done, default=0))
         assert view.in_flight_mask.tolist() == [row.ticket is not None for row in rows]
         assert view.num_requests == len({row.ticket for row in rows} - {None})
         assert view.waited_ticks.tolist() == [

@@ -9,6 +9,30 @@ from tests.policies.chunked.test_runner_episodes import SCHEDULERS, marking
 from tests.policies.chunked.test_runner_failures import LENGTHS, traces_of
 
 
+class Listening(Cohort):
+    """Notes at which ticks it is asked."""
+
+    def __init__(self):
+        self.asked_at = []
+
+    def select(self, rows):
+        self.asked_at.append(rows.tick)
+        return super().select(rows)
+
+
+@pytest.mark.parametrize(
+    ("episodes", "expected"),
+    [([[99], [99]], [0, 6, 12]), ([[99], [8, 99]], [0, 6, 8, 9, 10, 11, 12])],
+)
+def test_a_scheduler_is_asked_only_when_some_row_could_be_asked_for(episodes, expected):
+    """In the middle of a chunk there is nothing to decide."""
+    scheduler = Listening()
+    with Rollout(episodes, marking(), scheduler) as rollout:
+        for _ in range(13):
+            rollout.runner.step()
+    assert scheduler.asked_at == expected
+
+
 class FullDisk(Cohort):
     """Fails after a step of the env."""
 
@@ -76,3 +100,14 @@ def test_chunks_that_can_not_be_put_in_their_place_are_not_lost(name):
             )
         ]
         assert len(asked) == len(set(asked))
+
+
+def test_ages_of_observations_are_counted_from_the_reset_on():
+    with Rollout([[99], [99]], marking(), Cohort()) as rollout:
+        for _ in range(5):
+            rollout.runner.step()
+        assert rollout.runner.stats().max_staleness_ticks == 4
+        rollout.runner.reset(seed=0)
+        rollout.runner.step()
+        stats = rollout.runner.stats()
+        assert (stats.env_steps, stats.mean_staleness_ticks, stats.max_staleness_ticks) == (2, 0, 0)

@@ -91,7 +91,7 @@ class World:
     def _ask(self, scheduler):
         self.ledger.handover = scheduler.handover
         self.ledger.newly_wanting()
-        while len(rows := scheduler.select(self.ledger.view())):
+        while self.ledger.wants_any and len(rows := scheduler.select(self.ledger.view())):
             assert self.ledger.view().wanting_mask[rows].all()
             self.ledger.submit(rows, self.ticket)
             batch = int(self.ledger.live_mask.sum()) if scheduler.infers_all else len(rows)
