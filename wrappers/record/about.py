@@ -15,13 +15,12 @@ _GYMNASIUM_ENV = 2  # robomimic's number of this kind of env
 _PACKAGES = ("holdstep", "torch", "gymnasium", "mjlab", "mujoco", "isaaclab", "isaacsim")
 
 
-def about(env: TorchVectorEnv, attributes: Mapping[str, Any], num_envs: int) -> dict[str, Any]:
+def about(env: TorchVectorEnv, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes of a dataset.
 
     Args:
         env: the adapter.
         attributes: the user's; they win.
-        num_envs: rows.
 
     Returns:
         ``task``, ``versions``, and ``env_args`` as Isaac Lab and robomimic look for them.
@@ -33,14 +32,14 @@ def about(env: TorchVectorEnv, attributes: Mapping[str, Any], num_envs: int) -> 
         "env_args": {
             "env_name": task,
             "type": _GYMNASIUM_ENV,
-            "sim_args": _sim_args(env, num_envs),
+            "sim_args": _sim_args(env),
             **env.scene_state_attributes,
         },
         **attributes,
     }
 
 
-def _sim_args(env: TorchVectorEnv, num_envs: int) -> dict[str, Any]:
+def _sim_args(env: TorchVectorEnv) -> dict[str, Any]:
     sim = getattr(env.cfg, "sim", None)
     found = {
         "dt": getattr(sim, "dt", None),
@@ -48,7 +47,7 @@ def _sim_args(env: TorchVectorEnv, num_envs: int) -> dict[str, Any]:
         "render_interval": getattr(sim, "render_interval", None),
     }
     numbers = {name: value for name, value in found.items() if isinstance(value, int | float)}
-    return {"num_envs": num_envs, "step_dt": env.step_dt, **numbers}
+    return {"num_envs": env.num_envs, "step_dt": env.step_dt, **numbers}
 
 
 def _versions() -> dict[str, str]:

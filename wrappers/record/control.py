@@ -29,6 +29,10 @@ class Counters:
     """Number under which the end of the recording was committed; -1 before that."""
     num_before: int = 0
     """Episodes of earlier runs."""
+    bytes_before: int = 0
+    """Size of what earlier runs recorded [byte]."""
+    full: int = 0
+    """Whether it has grown by as much as it may."""
     acknowledged: int = 0
     durable: int = 0
     num_steps: int = 0

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from holdstep.wrappers.record.block_queue import BlockQueue
     from holdstep.wrappers.record.staging import BlockTensors, ObservedRows, Slot, Staging
 
+_FIRST = EntryKind.FIRST  # a member is found through its class by a slow search
+
 
 @dataclass(frozen=True)
 class _Filled:
@@ -70,6 +72,7 @@ class BlockFiller:
         self._num_slots = 0
         self._end = 0  # of what is free between the slots and the observations
         self._free_bytes = 0
+        self._observed_bytes = 0  # of the entry that is being filled
         self._oldest_s = 0.0
         self._due_s = float("inf")
 
@@ -95,40 +98,56 @@ class BlockFiller:
             self._open(waits=waits)
         return self._index is not None
 
-    @property
-    def slot(self) -> Slot:
-        """The next slot, to be filled and then :meth:`commit`-ted."""
-        self._check_fits(self._slot_bytes)
-        assert self._block is not None
-        return self._block.slots[self._num_slots]
-
-    def observed(self, num_rows: int) -> ObservedRows:
-        """Memory for the observations of some rows, to be filled and then :meth:`commit`-ted."""
-        self._check_fits(self._shape.observed_bytes(num_rows))
-        assert self._block is not None
-        return self._block.observed(self._end, num_rows)
-
-    def commit(self, kind: EntryKind, num_observed: int = 0) -> None:
-        """An entry is complete.
+    def begin(self, kind: EntryKind, num_observed: int = 0) -> None:
+        """Take room for an entry, to be filled and then :meth:`commit`-ted.
 
         Args:
             kind: of the entry; a slot goes with it, unless it is a FIRST.
             num_observed: how many rows' observations go with it.
 
         Raises:
-            RecordingError: it is larger than what was reserved.
+            RecordingError: it is larger than what was reserved. The two ends of the block would
+                write over each other, and nobody would know.
         """
-        slot_bytes = 0 if kind is EntryKind.FIRST else self._slot_bytes
-        observed_bytes = self._shape.observed_bytes(num_observed) if num_observed else 0
-        self._check_fits(slot_bytes + observed_bytes)
+        self._observed_bytes = self._shape.observed_bytes(num_observed) if num_observed else 0
+        num_bytes = self._observed_bytes + (0 if kind is _FIRST else self._slot_bytes)
+        if num_bytes > self._free_bytes:
+            raise RecordingError(
+                f"{num_bytes} bytes were to be recorded where {self._free_bytes} were reserved; "
+                "the episodes that are under way are lost. The env must not be stepped from "
+                "within its own step."
+            )
+
+    @property
+    def slot(self) -> Slot:
+        """The slot of the entry."""
+        assert self._block is not None
+        return self._block.slots[self._num_slots]
+
+    def observed(self, num_rows: int) -> ObservedRows:
+        """Memory for the observations that go with the entry."""
+        assert self._block is not None
+        return self._block.observed(self._end, num_rows)
+
+    @property
+    def observed_view(self) -> memoryview:
+        """The same memory for Python, on the host."""
+        assert self._block is not None
+        return self._block.view[self._end - self._observed_bytes : self._end]
+
+    def commit(self, kind: EntryKind, num_observed: int = 0) -> None:
+        """The entry that was begun is complete."""
         if not self._kinds:
             self._oldest_s = self._clock()
             self._due_s = self._oldest_s + self._max_age_s
         self._kinds.append(kind)
         self._num_observed.append(num_observed)
-        self._num_slots += kind is not EntryKind.FIRST
-        self._end -= observed_bytes
-        self._free_bytes -= slot_bytes + observed_bytes
+        if kind is not _FIRST:
+            self._num_slots += 1
+            self._free_bytes -= self._slot_bytes
+        if num_observed:
+            self._end -= self._observed_bytes
+            self._free_bytes -= self._observed_bytes
 
     def say(self, do: str, rows: list[int] | None = None, **values: Any) -> None:
         """Add an event between the last entry and the next one."""
@@ -181,15 +200,6 @@ class BlockFiller:
     def close(self) -> None:
         """Wait for the device, and give its memory back."""
         self._staging.close()
-
-    def _check_fits(self, num_bytes: int) -> None:
-        # The two ends of a block would write over each other, and nobody would know.
-        if num_bytes > self._free_bytes:
-            raise RecordingError(
-                f"{num_bytes} bytes were to be recorded where {self._free_bytes} were reserved; "
-                "the episodes that are under way are lost. The env must not be stepped from "
-                "within its own step."
-            )
 
     def _open(self, *, waits: bool) -> None:
         if self._travelling and not self._queue.has_free:

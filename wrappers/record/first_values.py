@@ -24,11 +24,14 @@ class FirstValues:
     Args:
         keys: what is recorded.
         env: the stack.
+
+    Attributes:
+        waits: whether the recording starts with the first step.
     """
 
     def __init__(self, keys: Sequence[str] | None, env: TorchVectorEnv) -> None:
         self._env = env
-        self._waits = needs_info(keys)
+        self.waits = needs_info(keys)
         self._keys = keys
         self._reads_states = needs_states(keys)
         self._kept: list[_Kept] = []
@@ -36,7 +39,7 @@ class FirstValues:
     def keep(self, obs: Obs, rows: torch.Tensor, seed: int | None) -> None:
         """Rows, given as ids or as a mask of all, were reset."""
         adapter = self._env.unwrapped
-        if not self._waits:
+        if not self.waits:
             self._kept = [(Frame(adapter, obs), rows, seed)]
             return
         before_info = [key for key in self._keys or () if not needs_info([key])]

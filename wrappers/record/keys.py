@@ -57,9 +57,7 @@ def needs_obs(keys: Sequence[str] | None, names: Iterable[str]) -> bool:
         names: of the env's observations.
     """
     columns = [f"obs/{name}" for name in names]
-    return keys is None or any(
-        _below(column, key) or fnmatchcase(column, key) for key in keys for column in columns
-    )
+    return keys is None or any(_stands_for(key, column) for key in keys for column in columns)
 
 
 def needs_states(keys: Sequence[str] | None) -> bool:
@@ -90,10 +88,7 @@ def layout_of(
     """
     pending = set(obs.pending) if isinstance(obs, LazyObs) else set()
     columns = {f"obs/{name}": _observation(name, env, obs, pending) for name in obs}
-    columns["actions"] = _actions(env)
-    columns["rewards"] = Column("rewards", "float32", (), "step")
-    columns["terminated"] = Column("terminated", "bool", (), "step")
-    columns["truncated"] = Column("truncated", "bool", (), "step")
+    columns |= _of_each_step(env)
     if keys is None:
         return RowLayout(
             [c for c in columns.values() if c.name.removeprefix("obs/") not in pending]
@@ -111,7 +106,7 @@ def layout_of(
         columns[f"{TELEOP}/{name}"] = _of(f"{TELEOP}/{name}", value, "step")
     chosen: dict[str, Column] = {}
     for key in keys:
-        found = [name for name in columns if _below(name, key) or fnmatchcase(name, key)]
+        found = [name for name in columns if _stands_for(key, name)]
         if not found:
             raise _nothing(key, columns)
         for name in found:
@@ -120,6 +115,45 @@ def layout_of(
             if _below(name, INFO) and mask in columns:
                 chosen[mask] = columns[mask]
     return RowLayout(list(chosen.values()))
+
+
+def expected_layout(
+    keys: Sequence[str] | None, env: TorchVectorEnv, before: RowLayout
+) -> RowLayout:
+    """What a layout would be, as far as the env's spaces tell that before anything happened.
+
+    Args:
+        keys: names, folders or patterns.
+        env: the stack.
+        before: a layout of an earlier run; where nobody knows yet, the same is expected.
+    """
+    spaces = env.single_observation_space
+    drawn = {f"obs/{name}" for name, how in env.image_obs.items() if how == "lazy"}
+    known = {f"obs/{name}": _in_space(name, env) for name in spaces} | _of_each_step(env)
+    expected: dict[str, Column] = {}
+    for column in before:
+        name = column.name
+        is_told = name.startswith("obs/") or name in known
+        could_be = (
+            name in drawn
+            if keys is None
+            else any(
+                _stands_for(key, name) or _stands_for(key, name.replace("/_", "/", 1))
+                for key in keys
+            )
+        )
+        if name in known and (could_be or keys is None):
+            expected[name] = known[name]
+        elif could_be and not is_told:
+            expected[name] = column
+    for name, column in known.items():
+        if name not in drawn and (keys is None or any(_stands_for(key, name) for key in keys)):
+            expected.setdefault(name, column)
+    return RowLayout(list(expected.values()))
+
+
+def _stands_for(key: str, name: str) -> bool:
+    return _below(name, key) or fnmatchcase(name, key)
 
 
 def _below(name: str, folder: str) -> bool:
@@ -133,8 +167,18 @@ def _of(name: str, value: torch.Tensor, kind: Kind) -> Column:
 def _observation(name: str, env: TorchVectorEnv, obs: Obs, pending: set[str]) -> Column:
     if name not in pending:
         return _of(f"obs/{name}", obs[name], "observation")
+    return _in_space(name, env)
+
+
+def _in_space(name: str, env: TorchVectorEnv) -> Column:
     space = env.single_observation_space[name]
     return Column(f"obs/{name}", str(space.dtype), tuple(space.shape or ()), "observation")
+
+
+def _of_each_step(env: TorchVectorEnv) -> dict[str, Column]:
+    flags = (Column(name, "bool", (), "step") for name in ("terminated", "truncated"))
+    columns = (_actions(env), Column("rewards", "float32", (), "step"), *flags)
+    return {column.name: column for column in columns}
 
 
 def _actions(env: TorchVectorEnv) -> Column:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from holdstep.wrappers.record.picked_rows import RowPicker
 from holdstep.wrappers.record.ring import NUM_FLAGS
 from holdstep.wrappers.record.sources import ColumnReader, Convert, Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from holdstep.envs.contract import TorchVectorEnv
     from holdstep.wrappers.record.columns import Column, RowLayout
     from holdstep.wrappers.record.staging import ObservedRows, Slot
@@ -28,27 +31,31 @@ class Packer:
     Args:
         layout: of a row.
         env: the adapter.
+
+    Attributes:
+        picker: of rows, on the host.
     """
 
     def __init__(self, layout: RowLayout, env: TorchVectorEnv) -> None:
         num_envs = env.num_envs
-        words = [column for column in layout if column.in_words]
-        bytes_ = [column for column in layout if not column.in_words]
-        self._are_truths = all(column.dtype == "bool" for column in bytes_)
+        # Words first, as the layout has them in each of the two planes.
+        columns = sorted(layout, key=lambda column: not column.in_words)
+        self._num_words = sum(column.in_words for column in columns)
+        self._are_truths = all(c.dtype == "bool" for c in columns[self._num_words :])
+        bytes_type = torch.bool if self._are_truths else torch.uint8
+
+        def in_step(column: Column) -> Convert | None:
+            if column.in_words:
+                return _in_rows(column, num_envs, torch.float32)
+            return _in_a_row(column, num_envs, bytes_type)
 
         def in_rows(column: Column) -> Convert | None:
             return _in_rows(column, num_envs, torch.float32 if column.in_words else torch.uint8)
 
-        def in_a_row(column: Column) -> Convert | None:
-            return _in_a_row(column, num_envs, torch.bool if self._are_truths else torch.uint8)
-
-        self._words = ColumnReader(words, env, in_rows) if words else None
-        self._bytes = ColumnReader(bytes_, env, in_a_row)
-        words = [column for column in words if column.kind == "observation"]
-        bytes_ = [column for column in bytes_ if column.kind == "observation"]
-        self._observed_words = ColumnReader(words, env, in_rows) if words else None
-        self._observed_bytes = ColumnReader(bytes_, env, in_rows) if bytes_ else None
-        self._on_cpu = env.device.type == "cpu"
+        observed = [column for column in columns if column.kind == "observation"]
+        self._num_observed_words = sum(column.in_words for column in observed)
+        self._step = ColumnReader(columns, env, in_step)
+        self._observed = ColumnReader(observed, env, in_rows)
         self._num_envs = num_envs
         with torch.inference_mode(False):
             never = torch.zeros(num_envs, dtype=torch.bool, device=env.device)
@@ -56,25 +63,35 @@ class Packer:
             self._env_ids = ids.unsqueeze(1)
             self._id_words = self._env_ids.view(torch.float32)
         self._unreported = (never, never)
+        self.picker = RowPicker(
+            num_envs,
+            num_words=1 + _width(layout.observation_words),
+            num_bytes=_width(layout.observation_bytes),
+        )
 
-    def step(self, slot: Slot, frame: Frame, active: torch.Tensor, success: Success | None) -> None:
+    def step(self, slot: Slot, frame: Frame, success: Success | None) -> None:
         """A step of the rows.
 
         Args:
             slot: to be filled.
             frame: of the step.
-            active: rows that advanced, bool ``[N]``.
             success: whether rows have succeeded, and of which rows that is known, bool ``[N]``.
         """
         if torch.is_grad_enabled():  # nothing else here would be, and the context costs 4 us
             with torch.no_grad():
-                self.step(slot, frame, active, success)
+                self.step(slot, frame, success)
             return
-        if self._words is not None:
-            torch.cat(self._words.read(frame), 1, out=slot.words)
+        values = self._step.read(frame)
+        small = values[self._num_words :]
+        if self._num_words:
+            torch.cat(values[: self._num_words], 1, out=slot.words)
         step = frame.step
-        small = self._bytes.read(frame)
-        flags = (active, step["terminated"], step["truncated"], *(success or self._unreported))
+        flags = (
+            frame.info["active"],
+            step["terminated"],
+            step["truncated"],
+            *(success or self._unreported),
+        )
         if self._are_truths:
             small += flags
             torch.cat(small, out=slot.truths)
@@ -98,12 +115,28 @@ class Packer:
         ids = self._id_words
         if rows.dtype is torch.bool:
             ids = torch.where(rows.unsqueeze(1), self._env_ids, -1).view(torch.float32)
-        values = [ids]
-        if self._observed_words is not None:
-            values += self._observed_words.read(frame)
-        self._place(values, rows, out.words)
-        if self._observed_bytes is not None:
-            self._place(self._observed_bytes.read(frame), rows, out.bytes_)
+        values = self._observed.read(frame)
+        num_words = self._num_observed_words
+        _place([ids, *values[:num_words]], rows, out.words)
+        if num_words < len(values):
+            _place(values[num_words:], rows, out.bytes_)
+
+    def picked(self, out: memoryview, frame: Frame, rows: Sequence[int]) -> None:
+        """The same, on the host.
+
+        Args:
+            out: to be filled.
+            frame: with the observations of all rows.
+            rows: their ids.
+        """
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                self.picked(out, frame, rows)
+            return
+        values = self._observed.read(frame)
+        num_words = self._num_observed_words
+        words = [self._id_words, *values[:num_words]]
+        self.picker.copy(rows, words, values[num_words:], out)
 
     def gap(self, slot: Slot, stepped: torch.Tensor, num_ended: torch.Tensor) -> None:
         """What was not recorded.
@@ -117,16 +150,16 @@ class Packer:
         flags[0].copy_(stepped)
         flags[1:].copy_(num_ended.view(torch.uint8).view(-1, NUM_FLAGS - 1).t())
 
-    def _place(self, values: list[torch.Tensor], rows: torch.Tensor, out: torch.Tensor) -> None:
-        """The rows of all values, one row after the other."""
-        num_rows = rows.shape[0]
-        if num_rows == 1 and self._on_cpu:  # rows end one at a time; a view is no copy
-            row = 0 if rows.dtype is torch.bool else int(rows)
-            torch.cat([value[row] for value in values], out=out)
-            return
-        if rows.dtype is not torch.bool:
-            values = [value.index_select(0, rows) for value in values]
-        torch.cat(values, 1, out=out.view(num_rows, -1))
+
+def _width(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
+def _place(values: list[torch.Tensor], rows: torch.Tensor, out: torch.Tensor) -> None:
+    """The rows of all values, one row after the other."""
+    if rows.dtype is not torch.bool:
+        values = [value.index_select(0, rows) for value in values]
+    torch.cat(values, 1, out=out.view(rows.shape[0], -1))
 
 
 def _in_rows(column: Column, num_envs: int, plane: torch.dtype) -> Convert | None:

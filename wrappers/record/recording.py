@@ -7,26 +7,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from holdstep.policies.evaluation.success import EvalStep
+from holdstep.wrappers.record.about import about
 from holdstep.wrappers.record.block_queue import BlockQueue
 from holdstep.wrappers.record.filler import BlockFiller
 from holdstep.wrappers.record.gap import Gap
-from holdstep.wrappers.record.packing import Packer, Success
-from holdstep.wrappers.record.quota import Quota
+from holdstep.wrappers.record.packing import Packer
 from holdstep.wrappers.record.ring import EntryKind, ring_for
 from holdstep.wrappers.record.sources import Frame
-from holdstep.wrappers.record.staging import HostStaging, Staging
+from holdstep.wrappers.record.staging import staging_for
 from holdstep.wrappers.record.stats import RecordingStats
-from holdstep.wrappers.record.writer_config import WriterConfig
+from holdstep.wrappers.record.writer_config import writer_config
 from holdstep.wrappers.record.writer_process import WriterProcess
 from holdstep.wrappers.record.writer_thread import WriterThread
 
 if TYPE_CHECKING:
-    from holdstep.envs.contract import TorchVectorEnv
+    from holdstep.envs.contract import StepResult, TorchVectorEnv
+    from holdstep.policies.evaluation.success import SuccessSource
     from holdstep.wrappers.record.columns import RowLayout
     from holdstep.wrappers.record.options import RecordOptions
-    from holdstep.wrappers.record.ring import BlockRing
     from holdstep.wrappers.record.writer_link import StartWriter
 
 _WRITERS: dict[str, StartWriter] = {"process": WriterProcess, "thread": WriterThread}
@@ -43,7 +45,7 @@ class Recording:
         layout: of a row.
         env: the adapter.
         options: how to record.
-        attributes: of the dataset.
+        success: what knows whether episodes succeed.
         clock: time [s].
 
     Raises:
@@ -56,7 +58,7 @@ class Recording:
         layout: RowLayout,
         env: TorchVectorEnv,
         options: RecordOptions,
-        attributes: dict[str, Any],
+        success: SuccessSource,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,12 +66,13 @@ class Recording:
             layout, num_envs=env.num_envs, max_queue_bytes=options.max_queue_bytes
         )
         self._clock = clock
+        self._success = success
         self._row_bytes = layout.row_bytes
         self._packer = Packer(layout, env)
         self._env = env
         self._gap = Gap(env.num_envs, env.device)
         self._queue = BlockQueue(
-            _config(path, layout, shape, num_blocks, options, attributes),
+            writer_config(path, layout, shape, num_blocks, options, about(env, options.attributes)),
             _WRITERS[options.writer],
             on_full=options.on_full,
             timeout_s=options.writer_timeout_s,
@@ -77,7 +80,7 @@ class Recording:
         )
         self._check, self._is_finished = self._queue.check, self._queue.is_finished
         try:
-            staging = _staging(self._queue.ring, env.device)
+            staging = staging_for(self._queue.ring, env.device)
         except BaseException:
             self._queue.begin_close()
             self._queue.close()
@@ -125,27 +128,43 @@ class Recording:
         if self._takes:
             self._has_room = self._filler.reserve(4 if self._is_stepping else 2, waits=True)
 
-    def step(self, frame: Frame, active: torch.Tensor, success: Success | None) -> None:
+    def step(
+        self, actions: torch.Tensor, result: StepResult, driver: Mapping[str, torch.Tensor] | None
+    ) -> None:
         """Record a step; the tensors may be written to afterwards.
 
         Args:
-            frame: what it took and gave.
-            active: rows that advanced, bool ``[N]``.
-            success: whether rows have succeeded, and of which rows that is known, bool ``[N]``;
-                None if nothing is.
+            actions: that it took.
+            result: what it gave.
+            driver: what came with it from whatever drives the env, if anything.
         """
         self._is_stepping = False
         if not self._takes:
             return
+        obs, reward, terminated, truncated, info = result
         if not self._has_room:
-            self._gap.add(active, frame.step["terminated"] | frame.step["truncated"])
+            self._gap.add(info["active"], terminated | truncated)
             return
         if self._is_torn or self._gap.is_open:
             self._mend()
         self._is_torn = True  # until all of it is there
-        num_observed = self._final(frame.info)
-        self._packer.step(self._filler.slot, frame, active, success)
-        self._filler.commit(EntryKind.STEP, num_observed)
+        final_mask = info.get(self._final_mask)
+        if final_mask is None:
+            num_observed = 0
+            self._filler.begin(_STEP)
+        else:
+            num_observed = self._begin_with_final(final_mask, info)
+        step = {
+            "actions": torch.from_numpy(actions) if isinstance(actions, np.ndarray) else actions,
+            "rewards": reward,
+            "terminated": terminated,
+            "truncated": truncated,
+        }
+        reading = self._success.read(EvalStep(obs, reward, terminated, truncated, info))
+        success = None if reading is None else (reading.value != 0, reading.reported_mask)
+        frame = Frame(self._env, obs, step, info, driver=driver or {})
+        self._packer.step(self._filler.slot, frame, success)
+        self._filler.commit(_STEP, num_observed)
         self._is_torn = False
 
     def reset(self, frame: Frame, rows: torch.Tensor, seed: int | None) -> None:
@@ -161,6 +180,7 @@ class Recording:
             return
         self._mend()
         self._is_torn = True
+        self._filler.begin(EntryKind.FIRST, num_rows)
         self._packer.observed(self._filler.observed(num_rows), frame, rows)
         if seed is not None:  # not before: it would be told of the next reset, if this one failed
             self._filler.say("seed", seed=int(seed))
@@ -234,65 +254,35 @@ class Recording:
             self._filler.say("hole")
             self._is_torn = False
         if self._gap.is_open:
+            self._filler.begin(EntryKind.GAP)
             self._packer.gap(self._filler.slot, self._gap.stepped, self._gap.num_ended)
             self._filler.commit(EntryKind.GAP)
             self._gap.clear()
 
-    def _final(self, info: Mapping[str, Any]) -> int:
-        """Fill in the last observations of rows that end in this step; returns how many.
+    def _begin_with_final(self, mask: torch.Tensor, info: Mapping[str, Any]) -> int:
+        """Begin a step with the last observations of rows that end in it; returns how many.
 
         None, if something of them is not known. On a GPU they are all, unless the simulator has
         told the host which rows have ended: nobody waits here to find out.
         """
-        mask = info.get(self._final_mask)
-        if mask is None:
-            return 0
         obs, states = info.get("final_obs"), info.get("final_state")
-        if (self._has_obs and obs is None) or (self._has_states and states is None):
-            return 0
-        rows = self._env.ended_env_ids(mask)
-        if rows is None:
-            rows = mask.nonzero().squeeze(1) if self._looks else mask
-        num_rows = rows.shape[0]  # len() of a tensor is slow
+        is_known = (obs is not None or not self._has_obs) and (
+            states is not None or not self._has_states
+        )
+        frame = Frame(self._env, obs or {}, states=states)
+        if self._looks:
+            env_ids = self._packer.picker.ids(mask) if is_known else []
+            self._filler.begin(_STEP, len(env_ids))
+            if env_ids:
+                self._packer.picked(self._filler.observed_view, frame, env_ids)
+            return len(env_ids)
+        ended = self._env.ended_env_ids(mask)
+        rows = mask if ended is None else ended
+        num_rows = rows.shape[0] if is_known else 0  # len() of a tensor is slow
+        self._filler.begin(_STEP, num_rows)
         if num_rows:
-            frame = Frame(self._env, obs or {}, states=states)
             self._packer.observed(self._filler.observed(num_rows), frame, rows)
         return num_rows
 
 
-def _staging(ring: BlockRing, device: torch.device) -> Staging:
-    if device.type != "cuda":
-        return HostStaging(ring)
-    from holdstep.wrappers.record.gpu_staging import GpuStaging
-
-    return GpuStaging(ring, device)
-
-
-def _config(
-    path: Path,
-    layout: RowLayout,
-    shape: Any,
-    num_blocks: int,
-    options: RecordOptions,
-    attributes: dict[str, Any],
-) -> WriterConfig:
-    success_filter = options.success_filter
-    return WriterConfig(
-        path=str(path),
-        columns=layout.to_json(),
-        shape=shape,
-        num_blocks=num_blocks,
-        quota=Quota(
-            max_episodes=options.max_episodes,
-            counts="all" if success_filter == "split" else success_filter,
-            partial=options.partial,
-            success_when=options.success_when,
-        ),
-        store_options={
-            "attributes": attributes,
-            "durability": options.durability,
-            "compression": options.compression,
-            "success_filter": success_filter,
-            "max_bytes": options.max_bytes,
-        },
-    )
+_STEP = EntryKind.STEP  # a member is found through its class by a slow search

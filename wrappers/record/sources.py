@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
@@ -65,8 +64,9 @@ class Frame:
 class ColumnReader:
     """Reads columns from frames, in the form in which they are packed.
 
-    Columns are looked up where a frame has them, in one loop: it runs in every step, in caches that
-    a simulator's step has just filled with something else.
+    What runs in every step is a few loops over all columns, whatever their kind: a simulator's step
+    has just filled the caches with something else, so that each further function costs more by
+    being fetched than by what it does.
 
     Args:
         columns: as :mod:`holdstep.wrappers.record.keys` made them.
@@ -80,19 +80,19 @@ class ColumnReader:
         env: TorchVectorEnv,
         conversion: Callable[[Column], Convert | None],
     ) -> None:
-        self._folders = []
-        for folder, members in itertools.groupby(columns, _folder):
-            found = list(members)
-            expected = [
-                (
-                    column.name.removeprefix(f"{folder}/"),
-                    torch.Size((env.num_envs, *column.shape)),
-                    getattr(torch, column.dtype),
-                    conversion(column),
-                )
-                for column in found
-            ]
-            self._folders.append((_source_of(folder, found, env), expected, folder))
+        self._columns = columns
+        by_folder: dict[str, list[Column]] = {}
+        for column in columns:
+            by_folder.setdefault(_folder(column), []).append(column)
+        folders = list(by_folder)
+        self._sources = [_source_of(folder, found, env) for folder, found in by_folder.items()]
+        self._places = [(folders.index(_folder(column)), _name(column)) for column in columns]
+        self._forms = [
+            (torch.Size((env.num_envs, *column.shape)), getattr(torch, column.dtype))
+            for column in columns
+        ]
+        converted = enumerate(map(conversion, columns))
+        self._conversions = [(index, convert) for index, convert in converted if convert]
 
     def read(self, frame: Frame) -> list[torch.Tensor]:
         """The columns' values, in their order.
@@ -102,20 +102,39 @@ class ColumnReader:
                 another type would be converted without a word, and one of another shape would be
                 packed over its neighbours.
         """
-        values = []
-        for source, expected, folder in self._folders:
-            found = source(frame)
-            for name, shape, dtype, convert in expected:
-                value = found[name]
-                if value.shape != shape or value.dtype is not dtype:
-                    raise _changed(folder, name, shape, dtype, value)
-                values.append(value if convert is None else convert(value))
+        found = [source(frame) for source in self._sources]
+        values = [found[folder][name] for folder, name in self._places]
+        if list(map(_form, values)) != self._forms:
+            raise self._changed(values)
+        for index, convert in self._conversions:
+            values[index] = convert(values[index])
         return values
+
+    def _changed(self, values: Sequence[torch.Tensor]) -> RecordingError:
+        column, expected, value = next(
+            (column, expected, value)
+            for column, expected, value in zip(self._columns, self._forms, values, strict=True)
+            if _form(value) != expected
+        )
+        shape, dtype = expected
+        return RecordingError(
+            f"{column.name!r} was {dtype} {tuple(shape)} when the recording began, and is "
+            f"{value.dtype} {tuple(value.shape)} now. Leave it out of keys, or make the env return "
+            "it as it did."
+        )
+
+
+_form: Callable[[torch.Tensor], tuple[torch.Size, torch.dtype]] = attrgetter("shape", "dtype")
 
 
 def _folder(column: Column) -> str:
     """The part of a frame that has it."""
     return PROCESSED_ACTIONS if column.name == PROCESSED_ACTIONS else column.folder
+
+
+def _name(column: Column) -> str:
+    """By which that part has it."""
+    return column.name.removeprefix(f"{_folder(column)}/")
 
 
 def _source_of(
@@ -144,9 +163,13 @@ class _InfoSource:
 
     def __init__(self, columns: Sequence[Column], env: TorchVectorEnv) -> None:
         self._device = env.device
+        self._on_cpu = env.device.type == "cpu"
+        names = [_name(column) for column in columns]
+        # Each name with that of its entry: an entry comes with its mask; what has none is one.
+        self._names = [(name, name if f"_{name}" in names else name[1:]) for name in names]
         with torch.inference_mode(False):
             self._missing = {
-                column.name.removeprefix("info/"): torch.zeros(
+                _name(column): torch.zeros(
                     (env.num_envs, *column.shape),
                     dtype=getattr(torch, column.dtype),
                     device=env.device,
@@ -156,26 +179,12 @@ class _InfoSource:
             self._whole = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
 
     def __call__(self, frame: Frame) -> Values:
-        info = frame.info
-        return {name: self._value(name, info) for name in self._missing}
-
-    def _value(self, name: str, info: Mapping[str, Any]) -> torch.Tensor:
-        found = info.get(name)
-        if found is None:
-            has_entry = name.startswith("_") and name[1:] in info
-            return self._whole if has_entry else self._missing[name]
-        if name.startswith("_") and name[1:] not in info:
-            return self._missing[name]
-        if isinstance(found, torch.Tensor) and found.device == self._device:
-            return found  # as_tensor would take 4 us to say the same
-        return torch.as_tensor(found, device=self._device)
-
-
-def _changed(
-    folder: str, name: str, shape: torch.Size, dtype: torch.dtype, value: torch.Tensor
-) -> RecordingError:
-    path = name if folder in ("", PROCESSED_ACTIONS) else f"{folder}/{name}"
-    return RecordingError(
-        f"{path!r} was {dtype} {tuple(shape)} when the recording began, and is {value.dtype} "
-        f"{tuple(value.shape)} now. Leave it out of keys, or make the env return it as it did."
-    )
+        info, values = frame.info, self._missing.copy()
+        for name, entry in self._names:
+            if entry in info:
+                value = info.get(name, self._whole)
+                # as_tensor would take 4 us to say that it is there already.
+                if not (isinstance(value, torch.Tensor) and (self._on_cpu or value.is_cuda)):
+                    value = torch.as_tensor(value, device=self._device)
+                values[name] = value
+        return values

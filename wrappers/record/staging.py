@@ -48,11 +48,13 @@ class BlockTensors:
 
     Attributes:
         memory: all of it.
+        view: the same for Python, where it is the host's; else empty.
         slots: by number.
     """
 
     def __init__(self, memory: torch.Tensor, shape: BlockShape) -> None:
         self.memory = memory
+        self.view = memory.numpy().data if memory.device.type == "cpu" else memoryview(b"")
         self._shape = shape
         with torch.inference_mode(False):
             self._floats = memory.view(torch.float32)
@@ -131,3 +133,12 @@ def memory_of(ring: BlockRing) -> list[torch.Tensor]:
     """The memory of each block, uint8, as a tensor that shares it."""
     with torch.inference_mode(False):
         return [torch.from_numpy(ring[index].memory) for index in range(ring.num_blocks)]
+
+
+def staging_for(ring: BlockRing, device: torch.device) -> Staging:
+    """How blocks of a ring are filled from a device."""
+    if device.type != "cuda":
+        return HostStaging(ring)
+    from holdstep.wrappers.record.gpu_staging import GpuStaging
+
+    return GpuStaging(ring, device)

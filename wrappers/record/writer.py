@@ -97,9 +97,15 @@ class WriterLoop:
 
     def _open(self) -> None:
         self._store = self._config.open_store(Files(self._beat))
-        if not self._config.resumes:  # what an earlier run has committed is not of this one
+        growth = self._store.growth
+        if self._config.resumes:
+            is_full = self._control.get("full") > 0
+            growth.resume(self._control.get("bytes_before"), is_over=is_full)
+        else:  # what an earlier run has committed is not of this one
             self._store.commit(position=NOTHING)
-            self._control.set(num_before=self._store.num_episodes)
+            self._control.set(
+                num_before=self._store.num_episodes, bytes_before=growth.num_bytes_before
+            )
         self._num_before = self._control.get("num_before")
         # A journal that all episodes were moved out of knows nothing any more.
         position = max(self._store.position, self._control.get("closed"))
@@ -190,6 +196,7 @@ class WriterLoop:
             dropped=rows.num_dropped,
             discarded=rows.num_discarded,
             cut=rows.num_cut,
+            full=store.full,
             finished=self._splitter.finished,
             heartbeat_ns=time.monotonic_ns(),
             **counters,

@@ -12,7 +12,10 @@ from holdstep.wrappers.record.quota import Quota
 from holdstep.wrappers.record.ring import BlockShape
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from holdstep.wrappers.record.files import Files
+    from holdstep.wrappers.record.options import RecordOptions
 
 # Looked up when it is needed, so that tests can put another one in its place.
 STORE = "holdstep.wrappers.record.store:EpisodeStore"
@@ -66,3 +69,43 @@ class WriterConfig:
         values["shape"] = BlockShape(**values["shape"])
         values["quota"] = Quota(**values["quota"])
         return cls(**values)
+
+
+def writer_config(
+    path: Path,
+    layout: RowLayout,
+    shape: BlockShape,
+    num_blocks: int,
+    options: RecordOptions,
+    attributes: dict[str, Any],
+) -> WriterConfig:
+    """What the writer of a recording is told.
+
+    Args:
+        path: of the dataset.
+        layout: of a row.
+        shape: of the ring's blocks.
+        num_blocks: how many there are.
+        options: how to record.
+        attributes: of the dataset.
+    """
+    success_filter = options.success_filter
+    return WriterConfig(
+        path=str(path),
+        columns=layout.to_json(),
+        shape=shape,
+        num_blocks=num_blocks,
+        quota=Quota(
+            max_episodes=options.max_episodes,
+            counts="all" if success_filter == "split" else success_filter,
+            partial=options.partial,
+            success_when=options.success_when,
+        ),
+        store_options={
+            "attributes": attributes,
+            "durability": options.durability,
+            "compression": options.compression,
+            "success_filter": success_filter,
+            "max_bytes": options.max_bytes,
+        },
+    )

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from holdstep.wrappers import RecordEpisodes
+from holdstep.wrappers.record import picked_rows
 from holdstep.wrappers.record.dataset import Dataset
 from tests.conftest import make_mjlab
 from tests.wrappers.record.scripted_env import CloningRecorder, Script, ScriptedEnv, read_by_id
@@ -30,7 +31,7 @@ class TellingEnv(ScriptedEnv):
         return mask.nonzero().squeeze(1).flip(0)
 
 
-@pytest.mark.parametrize("rows", ["looked at", "told", "not known"])
+@pytest.mark.parametrize("rows", ["looked at", "by column", "told", "not known"])
 @pytest.mark.parametrize("num_envs", [5, 1])
 def test_episodes_are_read_back_however_their_ends_are_known(tmp_path, monkeypatch, rows, num_envs):
     ends = [tuple([row for row in side if row < num_envs] for side in step) for step in ENDS]
@@ -38,11 +39,12 @@ def test_episodes_are_read_back_however_their_ends_are_known(tmp_path, monkeypat
     inner = TellingEnv(script) if rows == "told" else ScriptedEnv(script)
     cloning = CloningRecorder(inner, states=True)
     keys = ["obs", "actions", "rewards", "terminated", "truncated", "states"]
+    if rows == "by column":
+        monkeypatch.setattr(picked_rows, "_SMALL_BYTES", 0)
     env = RecordEpisodes(cloning, tmp_path / "demos", keys=keys, writer="thread", durability="os",
                          max_queue_bytes=1 << 13)  # fmt: skip
     env.reset(seed=1)
-    if rows == "not known":
-        monkeypatch.setattr(env._recording, "_looks", False)
+    monkeypatch.setattr(env._recording, "_looks", rows in ("looked at", "by column"))
     for step in range(60):
         env.step(torch.randn(num_envs, 2))
         if step % 20 == 5:
@@ -106,7 +108,6 @@ def test_nothing_waits_for_a_mask_that_cannot_be_looked_at(tmp_path, monkeypatch
                          writer="thread", durability="os")  # fmt: skip
     env.reset()
     monkeypatch.setattr(env._recording, "_looks", False)
-    monkeypatch.setattr(env._recording._packer, "_on_cpu", False)
     result = env.env.step(torch.zeros(2, 2))
     looked = []
     for name in ("nonzero", "any", "item", "tolist", "__int__", "__bool__"):

@@ -14,6 +14,7 @@ import pytest
 from holdstep.errors import ConfigError, DatasetError, RecordingError
 from holdstep.wrappers.record.columns import Column, RowLayout
 from holdstep.wrappers.record.formats.hdf5 import write_shard
+from holdstep.wrappers.record.growth import Growth
 from holdstep.wrappers.record.manifest import Manifest
 from holdstep.wrappers.record.store import EpisodeStore, UnderWay
 from tests.wrappers.record.faulty_files import ForgetfulFiles
@@ -516,3 +517,22 @@ def test_crashing_again_and_again_leaves_no_more_than_it_must(tmp_path):
     record_one(driver)
     driver.close()
     check(read_all(driver.path), driver)
+
+
+def test_a_successor_finds_a_store_as_full_as_it_was():
+    class Recording:
+        num_bytes = 100
+
+    first = Growth(Recording, max_bytes=50)
+    assert not first.is_over
+    Recording.num_bytes = 150
+    assert first.is_over
+    Recording.num_bytes = 120  # the shard is smaller than its part of the journal was
+    second = Growth(Recording, max_bytes=50)
+    second.resume(first.num_bytes_before, is_over=first.is_over)
+    assert second.is_over
+    third = Growth(Recording, max_bytes=50)
+    third.resume(first.num_bytes_before, is_over=False)
+    assert not third.is_over
+    Recording.num_bytes = 151
+    assert third.is_over

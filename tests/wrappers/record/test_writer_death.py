@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from holdstep.errors import RecordingError
+from holdstep.errors import ConfigError, RecordingError
 from holdstep.wrappers import RecordEpisodes
 from holdstep.wrappers.record import writer_config
 from holdstep.wrappers.record.dataset import Dataset
@@ -116,10 +116,8 @@ def test_a_writer_that_cannot_start_is_reported_at_once(tmp_path):
         second.reset()
     second.close()
     first.close()
-    _, other = recorded(tmp_path / "demos", keys=["rewards"])
-    with pytest.raises(RecordingError, match="ConfigError"):
-        other.reset()
-    other.close()
+    with pytest.raises(ConfigError, match="holds a recording of something else"):
+        recorded(tmp_path / "demos", keys=["rewards"])
 
 
 def test_interrupts_are_left_to_the_env_loop(tmp_path):
@@ -240,3 +238,23 @@ def test_a_writer_process_imports_neither_torch_nor_a_simulator():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert output.stdout.strip() == "set()", output.stderr
+
+
+def test_writers_that_are_replaced_share_one_budget_of_bytes(tmp_path):
+    counts = []
+    for num_kills in (0, 4):
+        cloning, env = recorded(tmp_path / str(num_kills), durability="os", max_bytes=60_000)
+        env.reset(seed=1)
+        for step in range(600):
+            env.step(torch.randn(3, 2))
+            env.flush()
+            if step % 10 == 9 and step < 10 * num_kills:
+                os.kill(writer_pid(env), signal.SIGKILL)
+            if env.finished:
+                break
+        assert env.finished
+        env.close()
+        cloning.stop()
+        assert env.stats().num_writer_restarts == num_kills
+        counts.append(env.stats().acknowledged)
+    assert abs(counts[0] - counts[1]) <= 3 < counts[0] / 8

@@ -140,7 +140,7 @@ def test_a_device_without_room_leaves_no_writer_behind(tmp_path, monkeypatch):
 
     _, env = recorded(tmp_path / "demos")
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "_staging", without_room)
+        patch.setattr(recording, "staging_for", without_room)
         with pytest.raises(torch.OutOfMemoryError):
             env.reset()
     _, env = recorded(tmp_path / "demos")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from holdstep.wrappers.record.formats.hdf5_entry import EpisodeEntry
 from holdstep.wrappers.record.formats.hdf5_filters import Compression, check_compression
 from holdstep.wrappers.record.formats.hdf5_read import (
-    EpisodeEntry,
     array_paths,
     array_shape,
     episode_names,

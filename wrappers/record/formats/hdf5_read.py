@@ -9,46 +9,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5o, h5s
+from h5py import h5g, h5o
 
 from holdstep.errors import DatasetError
-from holdstep.wrappers.record.episode import Ended, Episode
+from holdstep.wrappers.record.episode import Episode
 from holdstep.wrappers.record.formats.hdf5_attributes import read_attributes
+from holdstep.wrappers.record.formats.hdf5_entry import EpisodeEntry, entry_of
 from holdstep.wrappers.record.formats.hdf5_safety import (
     check_dataset,
+    explained,
     find_dataset,
     is_hard_link,
     paths_below,
     text,
 )
+from holdstep.wrappers.record.formats.hdf5_values import read_values
 
 if TYPE_CHECKING:
     from holdstep.wrappers.record.columns import Array
-
-
-@dataclass(frozen=True)
-class EpisodeEntry:
-    """What a file says about an episode without its arrays.
-
-    Attributes:
-        name: such as ``"demo_12"``.
-        num_steps: its length.
-        ended: how; as the flags of its last step say, or ``"truncated"``, where the file does not.
-        success: whether it succeeded, or None where the file does not say.
-        attributes: everything else.
-    """
-
-    name: str
-    num_steps: int
-    ended: Ended = "truncated"
-    success: bool | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_file(path: str | os.PathLike[str]) -> h5py.File:
@@ -68,27 +51,6 @@ def open_shard(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """As :func:`open_file`, closed at the end of the block."""
     with open_file(path) as file:
         yield file
-
-
-@contextlib.contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Turn what h5py raises about damaged files into a :class:`DatasetError`."""
-    try:
-        yield
-    except DatasetError:
-        raise
-    except (FileNotFoundError, PermissionError, IsADirectoryError, ImportError):
-        raise
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
-        raise DatasetError(
-            f"{where} can't be read: {_first_line(error)}. It is damaged, or no file of episodes."
-        ) from error
-    except MemoryError as error:
-        raise DatasetError(f"{where} needs more memory than this machine can give.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def episode_names(file: h5py.File) -> list[str]:
@@ -121,9 +83,9 @@ def read_episode(file: h5py.File, name: str) -> Episode:
     where = f"{file.filename}: {name}"
     with explained(where):
         demo = _demo_group(file, name)
-        entry = _entry(demo, name)
+        entry = entry_of(demo, name)
         paths = paths_below(demo.id)
-    arrays = {path: _read(demo, path, f"{where}/{path}") for path in paths}
+    arrays = {path: read_values(demo, path, f"{where}/{path}") for path in paths}
     return Episode(name, entry.num_steps, arrays, entry.ended, entry.success, entry.attributes)
 
 
@@ -134,7 +96,7 @@ def read_entry(file: h5py.File, name: str) -> EpisodeEntry:
         DatasetError: there is none of this name, or it is damaged.
     """
     with explained(f"{file.filename}: {name}"):
-        return _entry(_demo_group(file, name), name)
+        return entry_of(_demo_group(file, name), name)
 
 
 def read_env_args(file: h5py.File) -> dict[str, Any]:
@@ -197,7 +159,7 @@ def read_array(
     """
     where = f"{file.filename}: {name}/{path}"
     with explained(where):
-        return _read(_demo_group(file, name), path, where, start, stop)
+        return read_values(_demo_group(file, name), path, where, start, stop)
 
 
 def array_shape(file: h5py.File, name: str, path: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -211,27 +173,6 @@ def array_shape(file: h5py.File, name: str, path: str) -> tuple[tuple[int, ...],
         dataset = find_dataset(_demo_group(file, name).id, path, where)
         check_dataset(dataset, where)
         return dataset.shape, dataset.dtype.newbyteorder("=")
-
-
-def _read(
-    demo: h5py.Group, path: str, where: str, start: int = 0, stop: int | None = None
-) -> Array:
-    with explained(where):
-        dataset = find_dataset(demo.id, path, where)
-        check_dataset(dataset, where)
-        shape, dtype = dataset.shape, dataset.dtype.newbyteorder("=")
-        whole = start == 0 and stop is None
-        begin, end, _ = slice(start, stop).indices(shape[0])
-        array = np.empty((max(end - begin, 0), *shape[1:]), dtype)
-        if not array.size:
-            return array
-        if whole:
-            dataset.read(h5s.ALL, h5s.ALL, array)
-        else:
-            space = dataset.get_space()
-            space.select_hyperslab((begin, *[0] * (array.ndim - 1)), array.shape)
-            dataset.read(h5s.create_simple(array.shape), space, array)
-        return array
 
 
 def _data_group(file: h5py.File) -> h5py.Group:
@@ -257,42 +198,6 @@ def _demo_group(file: h5py.File, name: str) -> h5py.Group:
     if not isinstance(demo, h5g.GroupID):
         raise DatasetError(f"{file.filename}: /data/{name} is no group, as an episode would be.")
     return h5py.Group(demo)
-
-
-def _entry(demo: h5py.Group, name: str) -> EpisodeEntry:
-    attributes = read_attributes(demo.attrs)
-    num_steps = attributes.pop("num_samples", None)
-    if num_steps is None:
-        num_steps = _length_of_actions(demo)
-    if not isinstance(num_steps, int) or num_steps < 0:
-        raise ValueError(f"num_samples is {num_steps!r}, which is no length")
-    ended = attributes.pop("ended", None) or _how_it_ended(demo)
-    if ended not in get_args(Ended):
-        raise ValueError(f"it ended {ended!r}, which is none of {get_args(Ended)}")
-    success = attributes.pop("success", None)
-    return EpisodeEntry(
-        name, num_steps, ended, None if success is None else bool(success), attributes
-    )
-
-
-def _how_it_ended(demo: h5py.Group) -> Ended:
-    """As the flags of the last step say, in a file that does not say it otherwise."""
-    has_flags = False
-    flags: tuple[Ended, ...] = ("terminated", "truncated")
-    for flag in flags:
-        if is_hard_link(demo.id, flag.encode()):
-            has_flags = True
-            if _read(demo, flag, f"{demo.name}/{flag}")[-1:].any():
-                return flag
-    return "reset" if has_flags else "truncated"
-
-
-def _length_of_actions(demo: h5py.Group) -> int:
-    if is_hard_link(demo.id, b"actions"):
-        actions = h5o.open(demo.id, b"actions")
-        if isinstance(actions, h5d.DatasetID) and actions.rank > 0:
-            return int(actions.shape[0])
-    raise ValueError("it has neither num_samples nor actions, so that its length is not known")
 
 
 def _natural_order(name: str) -> tuple[str, int, str]:

@@ -6,8 +6,10 @@ the file does not hold.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from h5py import h5d, h5g, h5l, h5o
@@ -121,3 +123,24 @@ def is_hard_link(group: Any, name: bytes) -> bool:
 def text(name: bytes) -> str:
     """A name in a file, as it can be printed and looked up again."""
     return name.decode("utf-8", "surrogateescape")
+
+
+@contextlib.contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turn what h5py raises about damaged files into a :class:`DatasetError`."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except (FileNotFoundError, PermissionError, IsADirectoryError, ImportError):
+        raise
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
+        raise DatasetError(
+            f"{where} can't be read: {_first_line(error)}. It is damaged, or no file of episodes."
+        ) from error
+    except MemoryError as error:
+        raise DatasetError(f"{where} needs more memory than this machine can give.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

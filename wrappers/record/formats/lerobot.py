@@ -19,6 +19,7 @@ from holdstep.errors import DatasetError
 from holdstep.extras import require
 from holdstep.wrappers.record.formats.conversion import Conversion
 from holdstep.wrappers.record.formats.lerobot_features import Feature, make_features
+from holdstep.wrappers.record.formats.lerobot_places import FILES_PER_CHUNK, PLACE, place_of
 from holdstep.wrappers.record.formats.lerobot_stats import TotalStats, array_stats, image_stats
 from holdstep.wrappers.record.formats.lerobot_tables import (
     image_column,
@@ -26,7 +27,7 @@ from holdstep.wrappers.record.formats.lerobot_tables import (
     png,
     task_table,
 )
-from holdstep.wrappers.record.formats.lerobot_video import VideoFile
+from holdstep.wrappers.record.formats.lerobot_video import VIDEO_FILE_MB, FeatureVideos
 from holdstep.wrappers.record.formats.whole import new_folder
 
 if TYPE_CHECKING:
@@ -35,12 +36,8 @@ if TYPE_CHECKING:
     from holdstep.wrappers.record.episode import Episode
 
 _VERSION = "v3.0"
-_FILES_PER_CHUNK = 1000
 _DATA_FILE_MB = 100
-_VIDEO_FILE_MB = 200
-_RAW_VIDEO_MB = 50 * _VIDEO_FILE_MB  # before compression: how large the file is shows only later
 _EPISODES_PER_FLUSH = 500
-_PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 _COUNTERS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 
 
@@ -145,7 +142,7 @@ class _Writer:
         self._episodes: Any = None
         self._rows: list[dict[str, Any]] = []
         self._videos = {
-            feature.name: _Videos(folder, feature, fps)
+            feature.name: FeatureVideos(folder, feature, fps)
             for feature in features
             if feature.kind == "video"
         }
@@ -183,8 +180,8 @@ class _Writer:
             "episode_index": self._num_episodes,
             "tasks": [task],
             "length": length,
-            "data/chunk_index": self._data_file // _FILES_PER_CHUNK,
-            "data/file_index": self._data_file % _FILES_PER_CHUNK,
+            "data/chunk_index": self._data_file // FILES_PER_CHUNK,
+            "data/file_index": self._data_file % FILES_PER_CHUNK,
             "dataset_from_index": self._num_frames,
             "dataset_to_index": self._num_frames + length,
             **places,
@@ -211,13 +208,13 @@ class _Writer:
             "total_episodes": self._num_episodes,
             "total_frames": self._num_frames,
             "total_tasks": len(self._tasks),
-            "chunks_size": _FILES_PER_CHUNK,
+            "chunks_size": FILES_PER_CHUNK,
             "data_files_size_in_mb": _DATA_FILE_MB,
-            "video_files_size_in_mb": _VIDEO_FILE_MB,
+            "video_files_size_in_mb": VIDEO_FILE_MB,
             "fps": self._fps,
             "splits": {"train": f"0:{self._num_episodes}"},
-            "data_path": f"data/{_PLACE}.parquet",
-            "video_path": f"videos/{{video_key}}/{_PLACE}.mp4" if self._videos else None,
+            "data_path": f"data/{PLACE}.parquet",
+            "video_path": f"videos/{{video_key}}/{PLACE}.mp4" if self._videos else None,
             "features": {f.name: f.info(self._fps) for f in self._features},
         }
         for name in _COUNTERS:
@@ -255,14 +252,14 @@ class _Writer:
         self._data.write_table(table)
 
     def _data_path(self) -> Path:
-        return self._folder / "data" / f"{_place(self._data_file)}.parquet"
+        return self._folder / "data" / f"{place_of(self._data_file)}.parquet"
 
     def _flush_episodes(self) -> None:
         if not self._rows:
             return
         table = self._arrow.Table.from_pylist(self._rows)
         if self._episodes is None:
-            path = self._folder / "meta" / "episodes" / f"{_place(0)}.parquet"
+            path = self._folder / "meta" / "episodes" / f"{place_of(0)}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             self._episodes = self._parquet.ParquetWriter(path, table.schema)
         self._episodes.write_table(table)
@@ -271,46 +268,3 @@ class _Writer:
     def _write_json(self, name: str, content: Any) -> None:
         text = json.dumps(content, indent=4, ensure_ascii=False)
         (self._folder / "meta" / f"{name}.json").write_text(text, encoding="utf-8")
-
-
-class _Videos:
-    """The video files of one feature."""
-
-    def __init__(self, folder: Path, feature: Feature, fps: int) -> None:
-        self._folder = folder / "videos" / feature.name
-        self._height, self._width, _ = feature.shape
-        self._fps = fps
-        self._number = -1
-        self._file: VideoFile | None = None
-
-    def add(self, frames: Array) -> dict[str, Any]:
-        """Append an episode, and tell where it is."""
-        if self._file is None or self._file.raw_bytes > _RAW_VIDEO_MB << 20:
-            self.close()
-            self._number += 1
-            self._file = VideoFile(
-                self._folder / f"{_place(self._number)}.mp4",
-                fps=self._fps,
-                height=self._height,
-                width=self._width,
-            )
-        begin = self._file.num_frames
-        self._file.add(frames)
-        key = f"videos/{self._folder.name}"
-        return {
-            f"{key}/chunk_index": self._number // _FILES_PER_CHUNK,
-            f"{key}/file_index": self._number % _FILES_PER_CHUNK,
-            f"{key}/from_timestamp": begin / self._fps,
-            f"{key}/to_timestamp": self._file.num_frames / self._fps,
-        }
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def _place(number: int) -> str:
-    return _PLACE.format(
-        chunk_index=number // _FILES_PER_CHUNK, file_index=number % _FILES_PER_CHUNK
-    )

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from holdstep.errors import DatasetError
 from holdstep.extras import require
+from holdstep.wrappers.record.formats.lerobot_places import FILES_PER_CHUNK, place_of
 
 if TYPE_CHECKING:
     from holdstep.wrappers.record.columns import Array
+    from holdstep.wrappers.record.formats.lerobot_features import Feature
 
 _OPTIONS = ["-crf", "18", "-g", "2", "-bf", "0", "-preset", "veryfast"]
 """A key frame every two frames, since training reads single ones; no frame depends on a later one,
 so that times begin at zero."""
+
+VIDEO_FILE_MB = 200
+_RAW_VIDEO_MB = 50 * VIDEO_FILE_MB  # before compression: how large the file is shows only later
 
 
 class VideoFile:
@@ -67,3 +72,47 @@ class VideoFile:
     def close(self) -> None:
         """Finish the file."""
         self._frames.close()
+
+
+class FeatureVideos:
+    """The video files of one feature.
+
+    Args:
+        folder: of the dataset.
+        feature: the images.
+        fps: frames per second.
+    """
+
+    def __init__(self, folder: Path, feature: Feature, fps: int) -> None:
+        self._folder = folder / "videos" / feature.name
+        self._height, self._width, _ = feature.shape
+        self._fps = fps
+        self._number = -1
+        self._file: VideoFile | None = None
+
+    def add(self, frames: Array) -> dict[str, Any]:
+        """Append an episode, and tell where it is."""
+        if self._file is None or self._file.raw_bytes > _RAW_VIDEO_MB << 20:
+            self.close()
+            self._number += 1
+            self._file = VideoFile(
+                self._folder / f"{place_of(self._number)}.mp4",
+                fps=self._fps,
+                height=self._height,
+                width=self._width,
+            )
+        begin = self._file.num_frames
+        self._file.add(frames)
+        key = f"videos/{self._folder.name}"
+        return {
+            f"{key}/chunk_index": self._number // FILES_PER_CHUNK,
+            f"{key}/file_index": self._number % FILES_PER_CHUNK,
+            f"{key}/from_timestamp": begin / self._fps,
+            f"{key}/to_timestamp": self._file.num_frames / self._fps,
+        }
+
+    def close(self) -> None:
+        """Finish the file that is open."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
