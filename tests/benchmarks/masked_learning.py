@@ -166,6 +166,7 @@ def summary(lines: list[dict[str, Any]], what: str) -> dict[str, Any]:
         "what": what,
         "seeds": len(of(what)),
         "median_return": median(of(what)),
+        "lowest_return": min(of(what)),
         "ratio": round(median(of(what)) / median(of(WITHOUT)), 4),
         "suspended_share": first["suspended_share"],
         "steps_of_rows": first["steps_of_rows"],

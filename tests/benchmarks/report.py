@@ -255,6 +255,7 @@ SECTIONS = {
             "seeds": "seeds",
             "steps_of_rows": "steps of rows",
             "median_return": "median return",
+            "lowest_return": "lowest return",
             "ratio": "over PPO without suspension",
         },
     ),

@@ -10,6 +10,7 @@ import torch
 from holdstep.errors import RecordingError
 from holdstep.policies.evaluation.success import EvalStep, success_source
 from holdstep.wrappers.order import Stage
+from holdstep.wrappers.placed_rows import PlacedRows
 from holdstep.wrappers.record.at_exit import close_at_exit
 from holdstep.wrappers.record.final_values import FinalValues
 from holdstep.wrappers.record.first_values import FirstValues
@@ -60,8 +61,8 @@ class RecordEpisodes(EpisodeRemarks):
     The call after that tries again, and nothing is lost then; a killed writer is just replaced.
 
     Autoreset: the env's. Order: around :class:`~holdstep.wrappers.SuspendOnWait`, inside of
-    whatever drives the env. If rows are put into other states behind this wrapper's back
-    (``restore``, ``fork``), tell it: :meth:`cut`. Waits for no GPU in a step. For one thread.
+    whatever drives the env. Rows that ``SuspendOnWait.restore`` or ``fork`` puts into other states
+    begin new episodes there. Waits for no GPU in a step. For one thread.
 
     Args:
         env: the env to wrap.
@@ -154,6 +155,7 @@ class RecordEpisodes(EpisodeRemarks):
         check_resumable(self.path, env, self._options)
         self._success = success_source(env, success)
         self._adapter = env.unwrapped
+        self._placed = PlacedRows(env)
         self._first = FirstValues(self._options.keys, env)
         self._needs_driver = needs_driver(self._options.keys)
         self._final_values = FinalValues(env, self._options.keys)
@@ -177,10 +179,14 @@ class RecordEpisodes(EpisodeRemarks):
         Raises:
             RecordingError: the recording has failed; nothing was reset. Or it can't be started.
         """
+        env_ids = (options or {}).get("env_ids")
+        if env_ids is None:
+            self._placed.take()  # of episodes that are over
+        self._cut_placed()
         if self._recording is not None:
             self._recording.before_reset()
         obs, info = self.env.reset(seed=seed, options=options)
-        self._observed_first(obs, self._rows((options or {}).get("env_ids")), seed)
+        self._observed_first(obs, self._rows(env_ids), seed)
         return obs, info
 
     def step(self, actions: torch.Tensor) -> StepResult:
@@ -218,14 +224,16 @@ class RecordEpisodes(EpisodeRemarks):
     def cut(self, env_ids: EnvIds, obs: Obs) -> None:
         """Rows were put into other states: their episodes end here, and new ones begin.
 
-        They end as ``"reset"``. For what ``SuspendOnWait.restore`` and ``fork`` do; :meth:`reset`
-        and :meth:`set_scene_state` need no such call.
+        They end as ``"reset"``. For what is done to the simulator itself: resets,
+        :meth:`set_scene_state`, ``restore`` and ``fork`` are noticed.
 
         Args:
             env_ids: the rows.
             obs: observations of all rows as they are now.
         """
         rows = self._rows(env_ids)
+        if placed := self._placed.take():
+            rows = self._rows(sorted({*rows.tolist(), *placed}))
         if self._recording is not None:
             self._recording.before_reset()
         self._observed_first(obs, rows, None)
@@ -266,7 +274,13 @@ class RecordEpisodes(EpisodeRemarks):
             return
         self._recording.reset(Frame(self._adapter, obs), rows, seed)
 
+    def _cut_placed(self) -> None:
+        if placed := self._placed.take():
+            now, _ = self.env.reset(options={"env_ids": []})
+            self.cut(placed, now)
+
     def _before_step(self) -> None:
+        self._cut_placed()
         if self._needs_driver and self._driver is None and not self._closed:
             raise RecordingError(
                 "keys name teleop values, and nothing told them for this step. Step the env "

@@ -336,20 +336,63 @@ def test_rows_whose_scene_was_set_begin_anew(tmp_path):
     assert np.array_equal(found[1, 1].arrays["obs/policy"][0], obs["policy"][1])
 
 
-def test_rows_that_were_put_elsewhere_begin_anew(tmp_path):
+def told(env, suspender):
+    env.cut([1], suspender.fork(0, 1))
+    env.annotate([1], by="hand")
+
+
+def noticed(env, suspender):
+    suspender.fork(0, 1)
+
+
+def restored(env, suspender):
+    suspender.restore(suspender.snapshot(0), 1)
+
+
+def told_of_another_row(env, suspender):
+    env.cut([0], suspender.fork(0, 1))
+
+
+def before_a_reset_of_no_rows(env, suspender):
+    suspender.fork(0, 1)
+    env.reset(options={"env_ids": []})
+
+
+@pytest.mark.parametrize(
+    "put", [told, noticed, restored, told_of_another_row, before_a_reset_of_no_rows]
+)
+def test_rows_that_were_put_elsewhere_begin_anew(put, tmp_path):
+    suspender = SuspendOnWait(make("holdstep:CartPole", num_envs=2, device="cpu", seed=0))
+    env = RecordEpisodes(suspender, tmp_path / "demos", **FAST)
+    env.reset()
+    before = env.step(torch.zeros(2, 1))[0]["policy"]
+    put(env, suspender)
+    env.step(torch.zeros(2, 1))
+    env.step(torch.zeros(2, 1))
+    env.close()
+    found = {(e.attributes["env_id"], e.attributes["episode_id"]): e for e in Dataset(env.path)}
+    other = {(0, 0): (3, "closed")}
+    if put is told_of_another_row:
+        other = {(0, 0): (1, "reset"), (0, 1): (2, "closed")}
+    assert {key: (e.num_steps, e.ended) for key, e in found.items()} == {
+        **other, (1, 0): (1, "reset"), (1, 1): (2, "closed")
+    }  # fmt: skip
+    assert np.array_equal(found[1, 1].arrays["obs/policy"][0], before[0])
+    assert (found[1, 1].attributes.get("by") == "hand") == (put is told)
+
+
+def test_rows_that_were_put_elsewhere_and_then_all_reset_have_no_episode_between(tmp_path):
     suspender = SuspendOnWait(make("holdstep:CartPole", num_envs=2, device="cpu", seed=0))
     env = RecordEpisodes(suspender, tmp_path / "demos", **FAST)
     env.reset()
     env.step(torch.zeros(2, 1))
-    env.cut([1], suspender.fork(0, 1))
+    suspender.fork(0, 1)
+    env.reset()
     env.step(torch.zeros(2, 1))
     env.close()
-    found = {(e.attributes["env_id"], e.attributes["episode_id"]): e for e in Dataset(env.path)}
-    assert {key: (e.num_steps, e.ended) for key, e in found.items()} == {
-        (0, 0): (2, "closed"), (1, 0): (1, "reset"), (1, 1): (1, "closed")
-    }  # fmt: skip
-    forked = found[1, 1].arrays["obs/policy"][0]
-    assert np.array_equal(forked, found[0, 0].arrays["obs/policy"][1])
+    assert sorted((e.num_steps, e.ended) for e in Dataset(env.path)) == [
+        (1, "closed"), (1, "closed"), (1, "reset"), (1, "reset")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("task", ["holdstep:CartPole", "mjlab"])
