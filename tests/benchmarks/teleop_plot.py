@@ -55,7 +55,11 @@ def draw(lines: Sequence[dict[str, Any]], path: Path = FILE) -> Path:
             tuned = mine[0]["benchmark"] == "pacing"
             axes.set_title(f"{load}\n({'tuned on' if tuned else 'not tuned on'})", fontsize=9)
             axes.set_ylim(0, 1.25 * max(line["age_p50_ms"] for line in mine))
-            axes.margins(x=0.15)
+            # All panels span at least two per cent, or no misses at all would look like a scatter.
+            most = max(float(line["missed_spread"].split("-")[1]) for line in mine)
+            least = min(float(line["missed_spread"].split("-")[0]) for line in mine)
+            room = 0.15 * max(most - least, 2.0)
+            axes.set_xlim(least - room, max(most, least + 2.0) + room)
             axes.spines[["top", "right"]].set_visible(False)
             axes.tick_params(labelsize=8)
         for axes in list(panels):
