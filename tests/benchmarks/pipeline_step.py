@@ -42,7 +42,10 @@ class Arguments:
 
     period_ms: float = 8.0
     """Time between two steps, in which frames are finished: of a loop that sleeps, and of one that
-    works through 8 MB, as a simulator does."""
+    works through 4 MB, as a simulator does. A third one has none."""
+
+    between: tuple[str, ...] = ("asleep", "working", "nothing")
+    """Which of them."""
 
     steps: int = 200
     """Steps of each kind."""
@@ -117,8 +120,12 @@ def work(seconds: float) -> None:
         _MEMORY.add_(1.0)
 
 
+def nothing(seconds: float) -> None:
+    """The next step follows at once; frames are then several steps old."""
+
+
 _MEMORY = torch.zeros(1 << 20)
-BETWEEN = {"asleep": sleep, "working": work}
+BETWEEN = {"asleep": sleep, "working": work, "nothing": nothing}
 
 
 def measure(
@@ -163,8 +170,10 @@ def main(arguments: Arguments) -> list[dict[str, Any]]:
     lines = []
     for num_envs in arguments.num_envs:
         for (what, options), between in itertools.product(
-            kinds(arguments, num_envs).items(), BETWEEN
+            kinds(arguments, num_envs).items(), arguments.between
         ):
+            if between == "nothing" and "on_stale" in options:
+                continue  # its steps would wait for frames
             line = measure(what, options, num_envs, arguments, between)
             print(json.dumps(line), flush=True)
             lines.append(line)

@@ -378,8 +378,9 @@ SECTIONS = {
         "`PipelinedActions` around an env whose own step is not counted: what a step takes besides "
         "it (the median, and 95 of 100 steps take less), and how much of that the stepping thread "
         "computes. Each source waits 2 ms for each frame, as for a device; for 8 ms between steps, "
-        "the loop sleeps, or works through memory as a simulator does. After a sleep, code and "
-        "data are in no cache: copying a tensor of two numbers then takes 55 µs instead of 1.3.",
+        "the loop sleeps, or works through memory as a simulator does; with nothing between them, "
+        "the next step follows at once. After a sleep, code and data are in no cache: copying a "
+        "tensor of two numbers then takes 55 µs instead of 1.3.",
         {
             "num_envs": "rows",
             "what": "sources in",

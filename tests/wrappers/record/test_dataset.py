@@ -1,8 +1,9 @@
 """Datasets as users open them."""
 
-import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -83,14 +84,34 @@ def first_actions(dataset):
     return dataset[0].arrays["actions"].tobytes()
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_other_processes_read_it_too(path, episodes, method):
-    dataset = Dataset(path)
-    expected = episodes[0].arrays["actions"].tobytes()
-    assert first_actions(dataset) == expected  # so that the file is open when it is handed over
-    with multiprocessing.get_context(method).Pool(1) as pool:
+READ_BY_OTHERS = """
+import multiprocessing, sys
+from holdstep.wrappers.record import Dataset
+
+def first_actions(dataset):
+    return dataset[0].arrays["actions"].tobytes()
+
+if __name__ == "__main__":
+    dataset = Dataset(sys.argv[1])
+    expected = first_actions(dataset)  # so that the file is open when it is handed over
+    with multiprocessing.get_context(sys.argv[2]).Pool(1) as pool:
         assert pool.apply(first_actions, (dataset,)) == expected
     assert first_actions(dataset) == expected
+    print(expected.hex())
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_other_processes_read_it_too(path, episodes, method, tmp_path):
+    # In a process of its own: the threads that other tests have left here don't survive a fork, and
+    # what they had locked stays so.
+    script = tmp_path / "read_by_others.py"
+    script.write_text(READ_BY_OTHERS)
+    run = subprocess.run(
+        [sys.executable, script, path, method], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert bytes.fromhex(run.stdout.strip()) == episodes[0].arrays["actions"].tobytes()
 
 
 inherited = []
