@@ -159,12 +159,13 @@ def test_statistics_are_lerobots_own(dataset_class, tmp_path):
 @pytest.fixture
 def small_files(monkeypatch):
     """A new file for each episode, as for very large ones."""
-    from holdstep.wrappers.record.formats import lerobot as module
+    from holdstep.wrappers.record.formats import lerobot, lerobot_places, lerobot_video
 
-    monkeypatch.setattr(module, "_DATA_FILE_MB", 0)
-    monkeypatch.setattr(module, "_RAW_VIDEO_MB", 0)
-    monkeypatch.setattr(module, "_EPISODES_PER_FLUSH", 2)
-    monkeypatch.setattr(module, "_FILES_PER_CHUNK", 2)
+    monkeypatch.setattr(lerobot, "_DATA_FILE_MB", 0)
+    monkeypatch.setattr(lerobot_video, "_RAW_VIDEO_MB", 0)
+    monkeypatch.setattr(lerobot, "_EPISODES_PER_FLUSH", 2)
+    for module in (lerobot, lerobot_places, lerobot_video):
+        monkeypatch.setattr(module, "FILES_PER_CHUNK", 2)
 
 
 def test_many_files(dataset_class, tmp_path, small_files):
