@@ -11,6 +11,8 @@ import torch
 
 from holdstep.errors import InvalidActionError
 
+_STEPS_OF_A_COPY = 4  # from a GPU
+
 
 class ActionGuard:
     """Checks the type, shape, dtype, device and values of a batch of actions.
@@ -35,7 +37,7 @@ class ActionGuard:
         self._device = device
         self._is_float = bool(np.issubdtype(action_space.dtype, np.floating))
         on_gpu = device.type == "cuda"
-        self._deferred = _DeferredNorm(device) if on_gpu and self._is_float else None
+        self._deferred = _DeferredVerdict(device) if on_gpu and self._is_float else None
         self._range = None if on_gpu or self._is_float else _integer_range(action_space)
 
     def check(self, actions: torch.Tensor | np.ndarray) -> torch.Tensor:
@@ -123,20 +125,26 @@ class ActionGuard:
         )
 
 
-class _DeferredNorm:
-    """The largest absolute action so far, kept on a GPU and read back without waiting for it.
+class _DeferredVerdict:
+    """The largest absolute action of each step, kept on a GPU and read back without waiting for it.
 
-    The device owns ``_largest``; ``_pinned`` belongs to the copy in flight from ``record`` until
-    ``query`` says that it has arrived, and to the host otherwise.
+    Every step launches one reduction; only every few steps is the result copied to the host, since
+    a copy, and the event that tells of its arrival, cost as much as all the rest.
+
+    The device owns ``_recent`` and ``_worst``; ``_pinned`` belongs to the copy in flight from
+    ``record`` until ``query`` says that it has arrived, and to the host otherwise.
     """
 
     def __init__(self, device: torch.device) -> None:
         with torch.inference_mode(False):
-            self._largest = torch.zeros((), device=device)
+            self._recent = torch.zeros(_STEPS_OF_A_COPY, device=device)
+            self._slots = self._recent.unbind()
+            self._worst = torch.zeros((), device=device)  # of all steps but the recent ones
             self._pinned = torch.zeros((), pin_memory=True)
         self._device = device
         self._event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._in_flight = False
+        self._num_recent = 0
 
     def submit(self, actions: torch.Tensor) -> None:
         if actions.numel() == 0:  # of no numbers there is no largest one
@@ -144,25 +152,28 @@ class _DeferredNorm:
         if self._in_flight and self._event.query():
             self._in_flight = False
             if not math.isfinite(self._pinned.item()):
-                self._largest.zero_()
+                self._worst.zero_()
                 raise InvalidActionError(
                     "Actions of a recent step held NaN or infinity (on a GPU this is noticed a few "
                     "steps late, so that steps need not wait). Check the policy's output with "
                     "torch.isfinite(actions).all() to find the step."
                 )
+        # Of NaN and infinity, the norm is that; one reduction, without a temporary.
+        slot = self._slots[self._num_recent]
+        torch.linalg.vector_norm(actions.detach(), ord=math.inf, out=slot)
+        self._num_recent += 1
+        if self._num_recent == _STEPS_OF_A_COPY:
+            self._num_recent = 0
+            self._copy()
+
+    def _copy(self) -> None:
         # maximum() passes NaN on, so one bad step marks all later ones until it is reported.
-        torch.maximum(self._largest, _largest(actions), out=self._largest)
+        torch.maximum(self._worst, self._recent.amax(), out=self._worst)
         if not self._in_flight:
-            self._pinned.copy_(self._largest, non_blocking=True)
+            self._pinned.copy_(self._worst, non_blocking=True)
             # On the stream that copies: the current device may be another one.
             self._event.record(torch.cuda.current_stream(self._device))
             self._in_flight = True
-
-
-def _largest(actions: torch.Tensor) -> torch.Tensor:
-    """Largest absolute value, 0-d; NaN when any is. One reduction, no temporary."""
-    largest: torch.Tensor = torch.linalg.vector_norm(actions.detach(), ord=math.inf)
-    return largest
 
 
 def _integer_range(space: gymnasium.Space[Any]) -> tuple[torch.Tensor, torch.Tensor] | None:

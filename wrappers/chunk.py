@@ -135,7 +135,10 @@ class ActionChunkReplay(VectorWrapper):
                 resumed rows that were not its own.
             SuspensionTimeoutError: as from ``SuspendOnWait.step``.
         """
-        chunk_step = ChunkStep(self._checked(actions), self._discounts, self._lengths)
+        chunks = self._checked(actions)
+        if self.execute == 1:  # after which no row is under way, whatever the flags say
+            return _with_num_steps(self.env.step(chunks[:, 0]))
+        chunk_step = ChunkStep(chunks, self._discounts, self._lengths)
         try:
             while True:
                 chunk_step.add(self.env.step(chunk_step.next_actions()))
@@ -170,6 +173,16 @@ class ActionChunkReplay(VectorWrapper):
             checked = without_held_rows(actions, ~self._suspender.suspended, self._idle)
         self._guard.check(checked)
         return actions.detach()
+
+
+def _with_num_steps(result: StepResult) -> StepResult:
+    """A step of the env as a step of chunks of one action."""
+    info = result[4]
+    counts = {"num_steps": info["active"].long()}
+    info |= counts
+    if "final_info" in info:  # where TorchRL looks up all entries of rows that ended
+        info["final_info"] = info["final_info"] | counts | {"active": info["active"]}
+    return result
 
 
 def _check_count(name: str, value: object, *, most: int | None) -> None:

@@ -45,7 +45,14 @@ def _processor() -> str:
 class InnerTime:
     """Time spent inside a layer, in the steps since it was last read."""
 
+    device: torch.device
     seconds: float = 0.0
+
+    def now_s(self) -> float:
+        """The time, when all that the GPU was given to do is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
 
 @contextmanager
@@ -54,20 +61,24 @@ def timed_inside(owner: Any, attribute: str) -> Iterator[InnerTime]:
 
     Comparing two runs of a simulator can't resolve a per cent on a shared machine: the physics
     varies by more. Timing the inner call within the same step can: the difference is the layer's.
+
+    A GPU is waited for before and after the inner call. Without that, its work would count where
+    the host next waits for it, whoever gave it to it. What the layers would do while the GPU is
+    still busy with the simulation counts in full, so that the difference is rather too large.
     """
     inner = getattr(owner, attribute)
-    spent = InnerTime()
+    spent = InnerTime(owner.device)
 
     class Timed:
         def __getattr__(self, name: str) -> Any:
             return getattr(inner, name)
 
         def step(self, actions: torch.Tensor) -> Any:
-            start = time.perf_counter()
+            start_s = spent.now_s()
             try:
                 return inner.step(actions)
             finally:
-                spent.seconds += time.perf_counter() - start
+                spent.seconds += spent.now_s() - start_s
 
     setattr(owner, attribute, Timed())
     try:
@@ -83,10 +94,10 @@ def overhead_s(
     outside, inside = [], []
     for _ in range(blocks):
         spent.seconds = 0.0
-        start = time.perf_counter()
+        start_s = spent.now_s()
         for _ in range(steps):
             step()
-        total = time.perf_counter() - start
+        total = spent.now_s() - start_s
         outside.append((total - spent.seconds) / steps)
         inside.append(spent.seconds / steps)
     return statistics.median(outside), statistics.median(inside)

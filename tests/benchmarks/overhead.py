@@ -98,6 +98,9 @@ def measure_task(task: str, arguments: Arguments) -> list[dict[str, Any]]:
     with contextlib.redirect_stdout(io.StringIO()):
         view = RslRlVecEnv(stack)
     measured("adapter + 2 base wrappers + rsl_rl view", lambda: view.step(actions))
+    if device.type == "cuda":
+        lines.append(_syncs(env, view, actions, task, arguments, device))
+        env.final_obs_enabled = False
     lines.append(_final_obs_cost(env, actions, task, arguments, device))
     with tempfile.TemporaryDirectory() as folder:
         idle = idle_stack(env, Path(folder) / "idle")
@@ -108,12 +111,10 @@ def measure_task(task: str, arguments: Arguments) -> list[dict[str, Any]]:
         measured("the same + pipelined actions", lambda: piped.step(None))
         piped.close_extras()
         with contextlib.redirect_stdout(io.StringIO()):
-            view = RslRlVecEnv(ActionChunkReplay(idle, chunk_length=1))
-        measured("full stack: the same + action chunks + rsl_rl view", lambda: view.step(actions))
+            full = RslRlVecEnv(ActionChunkReplay(idle, chunk_length=1))
+        measured("full stack: the same + action chunks + rsl_rl view", lambda: full.step(actions))
         idle.close_extras()
         idle.env.close_extras()
-    if device.type == "cuda":
-        lines.append(_syncs(env, view, actions, task, arguments, device))
     env.close()
     return lines
 

@@ -3,9 +3,11 @@
     python tests/benchmarks/recording_simulator.py
 
 Blocks of steps take turns: without the recorder, with it, and with it while its writer stands
-still, which shows what the writer alone costs the loop. Where it goes: the host's time in the
-recorder, the GPU's time for what the recorder launches in the loop's stream, and the rate of the
-copies to the host, which run beside it. Prints one JSON line per task.
+still, which shows what the writer alone costs the loop. Steps of physics differ by more than a
+recorder costs, so its own time is measured within steps as well: from when the simulator's work is
+done, on the host and on the GPU, until the recorder's is. Of that, the host's part, what the
+recorder launches in the loop's stream, and the rate of the copies to the host, which run beside it.
+Prints one JSON line per task.
 """
 
 from __future__ import annotations
@@ -49,10 +51,10 @@ class Arguments:
     """G1 standing: nothing but the time limit ends an episode, so that few rows end in a step; G1
     falling: as the task is, with zero actions, under which all rows fall again and again."""
 
-    blocks: int = 16
+    blocks: int = 40
     """Blocks of steps of each kind."""
 
-    steps: int = 20
+    steps: int = 8
     """Steps of a block."""
 
 
@@ -60,6 +62,7 @@ class Arguments:
 class Spent:
     """What steps with the recorder took, beside the simulator's."""
 
+    own_s: list[float] = field(default_factory=list)
     host_s: list[float] = field(default_factory=list)
     launched: list[tuple[Any, Any]] = field(default_factory=list)
     copied: list[tuple[Any, Any, int]] = field(default_factory=list)
@@ -93,25 +96,38 @@ def simulator(case: str, arguments: Arguments) -> TorchVectorEnv:
 
 
 @contextlib.contextmanager
-def watched(env: RecordEpisodes, spent: Spent) -> Iterator[None]:
-    """Time the recorder's own work in steps."""
+def watched(env: RecordEpisodes, spent: Spent, *, alone: bool) -> Iterator[None]:
+    """Time the recorder's own work in steps.
+
+    Args:
+        env: the recorder.
+        spent: what to add to.
+        alone: whether the GPU's other work is waited for before, and the recorder's after: what it
+            takes by itself, ``own_s``. Else the host's and the GPU's parts, as they are in a loop.
+    """
     recording = env._recording
     assert recording is not None
     before, record = recording.before_step, env._record
     on_gpu = env.device.type == "cuda"
 
+    def now_s() -> float:
+        if alone and on_gpu:
+            torch.cuda.current_stream(env.device).synchronize()
+        return time.perf_counter()
+
     def timed_before() -> None:
-        begin_s = time.perf_counter()
+        begin_s = now_s()
         before()
-        spent.host_s.append(time.perf_counter() - begin_s)
+        (spent.own_s if alone else spent.host_s).append(now_s() - begin_s)
 
     def timed_record(*arguments: Any) -> None:
-        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if on_gpu else []
+        with_events = on_gpu and not alone
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if with_events else []
         for event in events[:1]:
             event.record()
-        begin_s = time.perf_counter()
+        begin_s = now_s()
         record(*arguments)
-        spent.host_s[-1] += time.perf_counter() - begin_s
+        (spent.own_s if alone else spent.host_s)[-1] += now_s() - begin_s
         for event in events[1:]:
             event.record()
             spent.launched.append((events[0], event))
@@ -165,10 +181,11 @@ def measure(case: str, arguments: Arguments) -> dict[str, Any]:
                     synchronize(env.device)
                     times[kind].append((time.perf_counter() - begin_s) / arguments.steps)
                 num_ended += int(info["_final_obs"].sum()) if "_final_obs" in info else 0
-        with watched(env, spent):
-            for _ in range(arguments.steps * 4):
-                env.step(actions)
-            synchronize(env.device)
+        for alone in (False, True):
+            with watched(env, spent, alone=alone):
+                for _ in range(160):
+                    env.step(actions)
+                synchronize(env.device)
         stats = env.stats()
         env.close()
     return {
@@ -179,6 +196,10 @@ def measure(case: str, arguments: Arguments) -> dict[str, Any]:
         "with_ms": round(statistics.median(times["with"]) * 1e3, 3),
         "added_percent": added(times, "with"),
         "added_percent_writer_paused": added(times, "writer paused"),
+        "own_us": round(statistics.mean(spent.own_s) * 1e6, 1),
+        "own_percent": round(
+            statistics.mean(spent.own_s) / statistics.median(times["alone"]) * 100, 2
+        ),
         "ended_a_step": round(num_ended / (3 * arguments.blocks), 1),
         "host_us": round(statistics.median(spent.host_s) * 1e6, 1),
         "host_mean_us": round(statistics.mean(spent.host_s) * 1e6, 1),

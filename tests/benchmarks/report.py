@@ -50,8 +50,11 @@ PACING_COLUMNS = {
 SECTIONS = {
     "step overhead": (
         "What holdstep adds to a step",
-        "On a GPU, the time outside the simulator's step is what the host spends launching work; "
-        "the simulator's own step ends with a wait for the device.",
+        "On a GPU, its work is waited for before and after the simulator's step, so that each "
+        "layer counts with what the host and the GPU do for it, and nothing of that is hidden "
+        "behind the simulation. Most of it is the host's time to launch some ten kernels, and "
+        "depends on the host as the simulator's own step does. With sources on a GPU, the rows' "
+        "flags are read on the host in each step.",
         {
             "task": "task",
             "num_envs": "rows",
@@ -131,8 +134,11 @@ SECTIONS = {
     "recording a simulator": (
         "Recording a simulator on a GPU",
         "Blocks of steps with and without the recorder, and with its writer standing still, take "
-        "turns; the percentages are medians of their ratios. Zero actions: G1's rows fall again "
-        "and again unless nothing but the time limit ends an episode (standing).",
+        "turns; the percentages are medians of their ratios, which differ by half a per cent from "
+        "run to run, since physics does. Its own time is measured within the steps, with all other "
+        "work of the GPU waited for before: the mean, steps in which rows end included. The host's "
+        "part and the GPU's are medians as they are in a loop. Zero actions; nothing but the time "
+        "limit ends an episode (standing).",
         {
             "task": "task",
             "num_envs": "rows",
@@ -142,6 +148,8 @@ SECTIONS = {
             "with_ms": "with [ms]",
             "added_percent": "added [%]",
             "added_percent_writer_paused": "writer standing still [%]",
+            "own_us": "its own time [µs]",
+            "own_percent": "of a step [%]",
             "host_us": "host [µs]",
             "device_us": "GPU [µs]",
         },

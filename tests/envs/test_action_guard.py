@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 
 import gymnasium
@@ -107,7 +108,7 @@ def test_discrete_actions_are_integers():
 
 
 def wait_for_error(guard, good):
-    for _ in range(3):
+    for _ in range(9):  # two copies
         try:
             guard.check(good)
         except InvalidActionError as error:
@@ -127,7 +128,7 @@ def test_on_a_gpu_nan_is_reported_late_and_without_a_sync():
     torch.cuda.set_sync_debug_mode("error")
     try:
         guard.check(torch.full((4, 2), torch.nan, device=device))
-        for _ in range(3):
+        for _ in range(9):
             guard.check(good)
     except InvalidActionError:
         pass  # noticed already, which is as good
@@ -138,7 +139,7 @@ def test_on_a_gpu_nan_is_reported_late_and_without_a_sync():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()
-    for _ in range(3):  # one report per incident
+    for _ in range(9):  # one report per incident
         guard.check(good)
         torch.cuda.synchronize()
 
@@ -151,5 +152,48 @@ def test_the_verdict_is_awaited_on_the_stream_that_copies_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda of=None: ("stream of", of))
     zeros = torch.zeros
     monkeypatch.setattr(torch, "zeros", lambda *size, **_: zeros(*size))
-    action_guard._DeferredNorm(device).submit(zeros(4, 2))
+    verdict = action_guard._DeferredVerdict(device)
+    for _ in range(4):
+        verdict.submit(zeros(4, 2))
     assert streams == [("stream of", device)]
+
+
+@pytest.fixture
+def arrivals(monkeypatch):
+    """A verdict whose copies, made on the CPU, arrive when the test says so."""
+    event = SimpleNamespace(record=lambda stream: None, query=lambda: event.arrived, arrived=True)
+    monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda of=None: None)
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, **_: zeros(*size))
+    return event
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("late", [0, 1, 7])
+def test_a_bad_step_is_reported_once_however_late_the_copies_arrive(arrivals, value, at, late):
+    verdict = action_guard._DeferredVerdict(torch.device("cuda", 0))
+    good, bad = torch.ones(4, 2), torch.ones(4, 2)
+    bad[2, 1] = value
+    reports = []
+    for step in range(at + late + 20):
+        arrivals.arrived = not at <= step < at + late
+        try:
+            verdict.submit(bad if step == at else good)
+        except InvalidActionError as error:
+            reports.append((step, str(error)))
+    ((step, message),) = reports
+    assert at < step <= at + late + 8
+    assert "recent step" in message
+
+
+def test_a_bad_step_is_reported_in_every_stretch_of_steps(arrivals):
+    verdict = action_guard._DeferredVerdict(torch.device("cuda", 0))
+    reports = 0
+    for step in range(100):
+        try:
+            verdict.submit(torch.full((2, 2), math.nan if step % 25 == 3 else 0.5))
+        except InvalidActionError:
+            reports += 1
+    assert reports == 4

@@ -51,9 +51,10 @@ def test_chunks_are_played_as_on_a_cpu(env_class, gamma):
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-def test_a_tick_waits_once_for_the_gpu():
+@pytest.mark.parametrize(("execute", "num_waits"), [(16, 16), (1, 0)])
+def test_a_tick_waits_once_for_the_gpu_and_a_single_one_never(execute, num_waits):
     suspender = SuspendOnWait(CartPole(64, seed=0, device="cuda"))
-    env = ActionChunkReplay(suspender, 16, gamma=0.99)
+    env = ActionChunkReplay(suspender, 16, execute, gamma=0.99)
     env.reset()
     chunks = torch.zeros(64, 16, 1, device="cuda")
     for _ in range(2):  # buffers are made
@@ -68,9 +69,9 @@ def test_a_tick_waits_once_for_the_gpu():
             info = env.step(chunks)[4]
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert (info["num_steps"] == 16).all()
+    assert (info["num_steps"] == execute).all()
     waits = [warning for warning in caught if "synchronizing" in str(warning.message)]
-    assert len(waits) == 16
+    assert len(waits) == num_waits
 
 
 def test_actions_that_are_not_finite_are_noticed_later():
@@ -80,7 +81,7 @@ def test_actions_that_are_not_finite_are_noticed_later():
     chunks[:, 2:] = torch.nan  # not played
 
     def play():
-        for _ in range(5):
+        for _ in range(10):
             env.step(chunks)
             torch.cuda.synchronize()
 

@@ -86,7 +86,7 @@ def use(source, chunks):
             chunks,
             lengths=lengths,
             splice=Splice(keep=lengths * 0 + keep, start=lengths * 0, count=lengths - keep),
-            observed_at=rows * 0,
+            age=rows * 0,
         )
         for _ in range(2):
             source.current(active)

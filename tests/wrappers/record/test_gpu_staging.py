@@ -56,8 +56,9 @@ def test_what_is_read_back_equals_what_was_recorded(tmp_path, on_full, writer):
     assert on_full == "drop" or env.stats().dropped == 0
 
 
-def test_slots_are_not_written_over_while_they_are_copied(tmp_path):
-    """Blocks large enough for the copy to be slower than the kernels that fill the next one."""
+@pytest.mark.parametrize("behind", ["nothing", "copies", "kernels"])
+def test_slots_are_not_written_over_while_they_are_copied(tmp_path, behind):
+    """Whichever is behind: the copies of a block, or the kernels that fill it."""
     big = Script(groups={"camera": ("uint8", (128, 128, 3))}, num_envs=64,
                  device=torch.device("cuda", 0))  # fmt: skip
     inner = ScriptedEnv(big)
@@ -67,16 +68,28 @@ def test_slots_are_not_written_over_while_they_are_copied(tmp_path):
     env = RecordEpisodes(inner, tmp_path / "demos", keys=["obs", "actions"],
                          max_queue_bytes=256 << 20, durability="memory")  # fmt: skip
     env.reset()
+    made = inner.step(torch.zeros(64, 2, device="cuda"))
+    inner.step = lambda actions: made  # which waits for nothing
+    actions = torch.zeros(64, 2, device="cuda")
+    staging = env._recording._filler._staging
     for step in range(80):
         live.copy_(frames + step)
-        env.step(torch.zeros(64, 2, device="cuda"))
+        with torch.cuda.stream(staging._stream if behind == "copies" else None):
+            if behind != "nothing":
+                torch.cuda._sleep(4_000_000)
+        if behind == "kernels":  # what is recorded is made after that
+            live.copy_(frames + step)
+        env.step(actions)
         live.fill_(0x55)
     env.close()
+    num_rows = 0
     for episode in Dataset(env.path):
+        num_rows += 1
         row = episode.attributes["env_id"]
         recorded = torch.from_numpy(episode.arrays["obs/camera"][1:])
         for step in range(79):
             assert torch.equal(recorded[step], (frames[row] + step).cpu()), (row, step)
+    assert num_rows == 64
 
 
 def test_no_step_waits_for_the_gpu(tmp_path):
