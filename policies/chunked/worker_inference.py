@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 
 from holdstep.policies.chunked.inference import Clock, FinishedRequest, Inference
+from holdstep.torch_threads import obey_num_threads
 
 if TYPE_CHECKING:
     from holdstep.policies.chunked.protocol import ChunkedPolicy, ChunkRequest, ChunkResult
@@ -134,6 +135,7 @@ class WorkerInference(Inference):
 
 
 def _work(jobs: _Jobs, closed: threading.Event, stream: torch.cuda.Stream | None) -> None:
+    obey_num_threads()
     with contextlib.nullcontext() if stream is None else torch.cuda.stream(stream):
         while (job := jobs.get()) is not None:
             if not closed.is_set():

@@ -25,6 +25,7 @@ from holdstep.policies.remote.serving import (
     token_fits,
     warn_if_open,
 )
+from holdstep.torch_threads import obey_num_threads
 
 if TYPE_CHECKING:
     import zmq
@@ -189,6 +190,7 @@ class GrootServer:
             self._context = None
 
     def _serve(self, socket: zmq.Socket[bytes], control: zmq.Socket[bytes]) -> None:
+        obey_num_threads()
         zmq = self._zmq
         poller = zmq.Poller()
         poller.register(socket, zmq.POLLIN)

@@ -27,6 +27,7 @@ from holdstep.policies.remote.serving import (
     token_fits,
     warn_if_open,
 )
+from holdstep.torch_threads import obey_num_threads
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
@@ -197,7 +198,9 @@ class OpenPiServer:
             ) from error
         self.port = server.sockets[0].getsockname()[1]
         # One thread, since a policy is asked by one; not the loop's, which answers pings meanwhile.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="holdstep policy")
+        self._worker = ThreadPoolExecutor(
+            1, thread_name_prefix="holdstep policy", initializer=obey_num_threads
+        )
         try:
             started.set_result(None)
             await self._stopping.wait()

@@ -5,7 +5,8 @@
 The policy's cost is calibrated: sleep stands for a policy on another device, matmul for one that
 competes for the processor. Each scheduler has an env of its own; they take turns in short windows,
 with a measurement of the bound before and after each, so that the machine's other work hits both.
-Prints one JSON line per scheduler and setting.
+With matmul, schedulers that wait for inferences are compared in processor time, too, in which that
+other work does not count. Prints one JSON line per scheduler and setting.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -141,6 +142,18 @@ def scheduler_named(name: str) -> Scheduler:
     return makers[name]()
 
 
+class Moment(NamedTuple):
+    """The time."""
+
+    wall_s: float
+    cpu_s: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """On the wall, and of the processor in this process."""
+        return cls(time.perf_counter(), time.process_time())
+
+
 class Contestant:
     """A runner with an env of its own, that goes on where its last window ended."""
 
@@ -148,22 +161,25 @@ class Contestant:
         self.name = name
         self.rates: list[float] = []
         self.ratios: list[float] = []
+        self.cpu_ratios: list[float] = []
         self.shares: list[float] = []
         self.runner = ChunkRunner(env, policy, scheduler_named(name))
         self.runner.reset(seed=0)
         _stagger(env)
         self._scatter()
 
-    def run_window(self, chunks: int) -> tuple[float, float]:
-        """Env-steps per second, and the share of row-steps that waited."""
+    def run_window(self, chunks: int) -> tuple[float, float, float]:
+        """Env-steps per second, and per second of the processor; share of row-steps that waited."""
         row_steps = self.runner.env.num_envs * self.runner.execute
         self._run(row_steps)  # what was inferred while others ran is used up here
-        before, begin_s = self.runner.stats(), time.perf_counter()
+        before, begin = self.runner.stats(), Moment.now()
         self._run(chunks * row_steps)
-        after, end_s = self.runner.stats(), time.perf_counter()
+        after, end = self.runner.stats(), Moment.now()
         made = after.env_steps - before.env_steps
         waited = after.waiting_steps - before.waiting_steps
-        return made / (end_s - begin_s), waited / (made + waited)
+        return made / (end.wall_s - begin.wall_s), made / (end.cpu_s - begin.cpu_s), waited / (
+            made + waited
+        )
 
     def _scatter(self) -> None:
         """Begin each row's chunk at another step, as episodes that end do in the long run."""
@@ -200,8 +216,17 @@ def make_env(num_envs: int, arguments: Arguments) -> SuspendOnWait:
     return SuspendOnWait(adapter, level=arguments.level, rng="per_env")
 
 
-def bound(env: TorchVectorEnv, policy: CalibratedPolicy) -> tuple[float, float, float]:
-    """``N L / (L S + I(N))`` [1/s], S and I(N) [s], measured now.
+class Bound(NamedTuple):
+    """``N L / (L S + I(N))``."""
+
+    per_s: float
+    step_s: float
+    infer_s: float
+    per_cpu_s: float
+
+
+def bound(env: TorchVectorEnv, policy: CalibratedPolicy) -> Bound:
+    """What no synchronous scheduler exceeds, measured now.
 
     By making that very loop: an inference for all rows, then L steps of all; once unmeasured, since
     another env was stepped before, as a scheduler's window begins, too, and twice measured. Steps
@@ -211,17 +236,20 @@ def bound(env: TorchVectorEnv, policy: CalibratedPolicy) -> tuple[float, float, 
     actions = torch.zeros(env.num_envs, policy.spec.action_dim, device=env.device)
     ids = torch.arange(env.num_envs)
     request = ChunkRequest(obs={}, env_ids=ids, episode_ids=ids, chunk_ids=ids, seeds=ids)
-    step_s = infer_s = 0.0
+    step_s = infer_s = cpu_s = 0.0
     for part in range(3):
-        begin_s = time.perf_counter()
+        begin = Moment.now()
         policy.infer(request)
         inferred_s = time.perf_counter()
         for _ in range(length):
             env.step(actions)[2].any().item()  # waits for a GPU
         if part > 0:
-            infer_s += (inferred_s - begin_s) / 2
-            step_s += (time.perf_counter() - inferred_s) / (2 * length)
-    return env.num_envs * length / (length * step_s + infer_s), step_s, infer_s
+            end = Moment.now()
+            infer_s += (inferred_s - begin.wall_s) / 2
+            step_s += (end.wall_s - inferred_s) / (2 * length)
+            cpu_s += (end.cpu_s - begin.cpu_s) / 2
+    made = env.num_envs * length
+    return Bound(made / (length * step_s + infer_s), step_s, infer_s, made / cpu_s)
 
 
 def measure(
@@ -243,12 +271,14 @@ def measure(
         for contestant in contestants:
             # One is enough where every step takes the same, and long.
             chunks = 1 if contestant.name == "AnyTrigger" else arguments.chunks
-            rate, share = contestant.run_window(chunks)
+            rate, cpu_rate, share = contestant.run_window(chunks)
             limits.append(bound(plain, policy))
+            around = Bound(*map(statistics.fmean, zip(*limits[-2:], strict=True)))
             contestant.rates.append(rate)
-            contestant.ratios.append(rate / statistics.fmean(limit[0] for limit in limits[-2:]))
+            contestant.ratios.append(rate / around.per_s)
+            contestant.cpu_ratios.append(cpu_rate / around.per_cpu_s)
             contestant.shares.append(share)
-    bound_per_s, step_s, infer_s = map(statistics.median, zip(*limits, strict=True))
+    bound_per_s, step_s, infer_s, _ = map(statistics.median, zip(*limits, strict=True))
     lines = []
     for contestant in contestants:
         scheduler = contestant.runner.scheduler
@@ -267,6 +297,7 @@ def measure(
                 "scheduler": contestant.name,
                 "env_steps_per_s": round(statistics.median(contestant.rates)),
                 "of_bound": round(statistics.median(contestant.ratios), 3),
+                "of_bound_cpu": _cpu_share(contestant) if cost == "matmul" else "",
                 "waiting_percent": round(statistics.median(contestant.shares) * 100, 1),
                 "choice": scheduler.explain() if isinstance(scheduler, Adaptive) else "",
                 **machine(plain.device),
@@ -277,6 +308,14 @@ def measure(
         contestant.runner.env.close()
     plain.close()
     return lines
+
+
+def _cpu_share(contestant: Contestant) -> float | str:
+    """Of the bound, in processor time; nothing where two threads compute at once."""
+    stats = contestant.runner.stats()
+    if stats.waited_s < 0.9 * stats.inference_s:
+        return ""
+    return round(statistics.median(contestant.cpu_ratios), 3)
 
 
 def main(arguments: Arguments) -> list[dict[str, Any]]:

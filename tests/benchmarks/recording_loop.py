@@ -4,8 +4,8 @@
 
 After a step that computes, caches hold something of its own; after one that waits for another
 machine, nothing that is any use, so that whatever comes next is slow, be it a recorder or not. A
-simulator's step is of the first kind. Steps with and without the recorder take turns in one run.
-Prints one JSON line per measurement.
+simulator's step is of the first kind. Steps without the recorder, with it, and with Isaac Lab's way
+to record take turns in one run. Prints one JSON line per measurement.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Arguments:
     task: str = "mjlab:Mjlab-Cartpole-Balance"
     """What the other env simulates."""
 
-    blocks: int = 16
-    """Blocks of steps with and without the recorder, each."""
+    blocks: int = 30
+    """Blocks of steps without the recorder, with it, and with Isaac Lab's way, each."""
 
     steps: int = 10
     """Steps of a block."""
@@ -112,40 +112,49 @@ class LoadedEnv(recording.FixedEnv):
 def measure(num_envs: int, load: Load, arguments: Arguments, *, ends: bool) -> dict[str, Any]:
     """Time outside the env's own step, and of whole blocks of steps, with and without recording."""
     inner = LoadedEnv(num_envs, load=load, ends=ends, arguments=arguments)
-    outside: dict[bool, list[float]] = {False: [], True: []}
-    blocks: dict[bool, list[float]] = {False: [], True: []}
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         options = recording.Arguments(max_queue_mb=arguments.max_queue_mb)
-        recorder = recording.recorder(inner, Path(folder, "demos"), options)
-        plain = recording.VectorWrapper(inner)
-        recorder.reset()
-        recorder.step(inner.actions)
+        ways = {
+            "alone": recording.VectorWrapper(inner),
+            "recorder": recording.recorder(inner, Path(folder, "demos"), options),
+            "lists": recording.ListRecorder(inner, Path(folder, "demos.hdf5")),
+        }
+        outside: dict[str, list[float]] = {way: [] for way in ways}
+        blocks: dict[str, list[float]] = {way: [] for way in ways}
+        ways["recorder"].reset()
+        ways["recorder"].step(inner.actions)
         for block in range(arguments.blocks):
-            # Whichever comes second finds the machine as the first one left it.
-            for recorded in (False, True) if block % 2 else (True, False):
-                env = recorder if recorded else plain
+            # Whichever comes next finds the machine as the one before left it.
+            turns = list(ways)[:: 1 if block % 2 else -1]
+            for way in turns[block % 3 :] + turns[: block % 3]:
+                env = ways[way]
                 block_begin_s = time.perf_counter()
                 for _ in range(arguments.steps):
                     inner.inside_s, begin_s = 0.0, time.perf_counter()
                     env.step(inner.actions)
-                    outside[recorded].append(time.perf_counter() - begin_s - inner.inside_s)
-                blocks[recorded].append((time.perf_counter() - block_begin_s) / arguments.steps)
-        recorder.close()
+                    outside[way].append(time.perf_counter() - begin_s - inner.inside_s)
+                blocks[way].append((time.perf_counter() - block_begin_s) / arguments.steps)
+        ways["lists"].close_extras()
+        ways["recorder"].close()
     added_s = [
-        with_s - alone_s for with_s, alone_s in zip(blocks[True], blocks[False], strict=True)
+        with_s - alone_s
+        for with_s, alone_s in zip(blocks["recorder"], blocks["alone"], strict=True)
     ]
-    median_s = statistics.median(outside[True]) - statistics.median(outside[False])
-    mean_s = statistics.mean(outside[True]) - statistics.mean(outside[False])
+    median_s = statistics.median(outside["recorder"]) - statistics.median(outside["alone"])
+    mean_s = statistics.mean(outside["recorder"]) - statistics.mean(outside["alone"])
+    lists_s = statistics.mean(outside["lists"]) - statistics.mean(outside["alone"])
     return {
         "benchmark": "recording under load",
         "num_envs": num_envs,
         "load": load,
         "ends": ends,
-        "env_ms": round(statistics.median(blocks[False]) * 1e3, 2),
+        "env_ms": round(statistics.median(blocks["alone"]) * 1e3, 2),
         "added_us": round(median_s * 1e6, 1),
         "mean_us": round(mean_s * 1e6, 1),
         "percent_of_step": round(median_s / (arguments.step_ms / 1e3) * 100, 2),
         "paired_us": round(statistics.median(added_s) * 1e6, 1),
+        "lists_us": round(lists_s * 1e6, 1),
+        "times_less": round(lists_s / mean_s, 1),
     }
 
 

@@ -6,6 +6,7 @@ import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from holdstep.torch_threads import obey_num_threads
 from holdstep.wrappers.pipeline.worker import Worker
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class ThreadWorker(Worker):
             interrupt()
 
     def _run(self) -> None:
+        obey_num_threads()
         stream = self.computing.stream
         # Whatever a source raises is told to the host: if it ended the thread instead, steps would
         # wait for it for ever.
