@@ -32,6 +32,7 @@ from holdstep.errors import CapabilityError, ConfigError, ResetNeededError
 from holdstep.extras import require
 
 if TYPE_CHECKING:
+    from holdstep.envs.adapters.mjlab_cameras import MjlabCameras
     from holdstep.envs.adapters.mjlab_rows import MjlabRowControl
     from holdstep.envs.capabilities import FreezeLevel, RngScope
     from holdstep.envs.contract import Info, Obs, StepResult
@@ -63,6 +64,7 @@ class MjlabEnv(SimulatorEnv):
 
     simulator = "mjlab"
     _rows: MjlabRowControl | None
+    _cameras: MjlabCameras | None
 
     def __init__(self, env: Any) -> None:
         self._env = env

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from holdstep.envs.adapters.cameras import Cameras
 from holdstep.envs.adapters.mjlab_state import sensors
 from holdstep.envs.state.hooks import InstanceHooks
+from holdstep.envs.state.slot import Slot
 from holdstep.extras import require
 
 if TYPE_CHECKING:
+    import torch
+
     from holdstep.envs.adapters.image_terms import ImageTerm
+
+_PICTURES = ("_rgb_torch", "_depth_torch", "_seg_torch")
+"""Where mjlab keeps what was drawn last, ``[N, pixels of all cameras, ...]``; None if not used."""
 
 
 class MjlabCameras(Cameras):
@@ -38,6 +45,11 @@ class MjlabCameras(Cameras):
         self._graph_of: Any = None  # the render context whose memory the graph uses
         super().__init__(env, _cameras(env))
 
+    def slots(self) -> Iterator[Slot]:
+        """Pictures of the last tick, at which rewards, say, look in the next step."""
+        for name in _PICTURES:
+            yield Slot(f"cameras.{name}", partial(self._picture, name), is_derived=True)
+
     def undefer(self) -> None:
         """Draw at each tick again; may be called again."""
         was_deferred = self.is_deferred
@@ -48,6 +60,11 @@ class MjlabCameras(Cameras):
     @property
     def _context(self) -> Any:
         return self._sim._sensor_context
+
+    def _picture(self, name: str) -> torch.Tensor | None:
+        # While drawing is deferred, what was drawn last is of any tick, and refused within steps.
+        picture: torch.Tensor | None = None if self.is_deferred else getattr(self._context, name)
+        return picture
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[set[str]]:

@@ -58,7 +58,9 @@ class MjlabRowControl(SimulatorRowControl):
         super().close()
 
     def _slots(self) -> Iterator[Slot]:
-        return self._state.slots()
+        yield from self._state.slots()
+        if self.env._cameras is not None:
+            yield from self.env._cameras.slots()
 
     def _constant_sizes(self) -> set[int]:
         return mjlab_state.constant_sizes(self._backend_env)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _INTERNAL = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep)
 _NUM_BITS = {torch.float16: 11, torch.bfloat16: 8}
+_SAY_WHOSE = "say so around it with PerEnvRandom.rows(env_ids)"
 
 
 class UnattributedDrawWarning(UserWarning):
@@ -62,7 +63,8 @@ class PerEnvRandom:
     NumPy's, Python's and Warp's; complex ones; ``torch.poisson``, ``binomial``, gamma, Dirichlet;
     functions that were imported by name (``from torch import rand``) and those of compiled code
     (TorchScript, except two of mjlab and Isaac Lab that are known; ``torch.compile``).
-    Draws of these that advance torch's global streams are noticed and warned about, once.
+    Draws of these that advance torch's global streams are noticed and warned about, once; so are
+    calls of ``random.…`` and ``numpy.random.…``, once for each place in the code.
 
     Normal numbers in float64 have the resolution of float32 ones.
 
@@ -223,6 +225,10 @@ class PerEnvRandom:
         self._report(f"torch.{name}, from torch's global stream,")
         self._global_state_may_change = True
 
+    def drawn_elsewhere(self, name: str) -> None:
+        """Count a draw from a stream of Python's or NumPy's, which all rows share."""
+        self._report(f"{name}, from a stream that all rows share,", how="draw it with torch")
+
     def _draw(self, out: torch.Tensor, kind: Kind, a: float, b: float) -> None:
         shape = out.shape
         leading = shape[0] if shape else -1
@@ -267,14 +273,14 @@ class PerEnvRandom:
             unit.mul_(2.0**num_bits).floor_().mul_(2.0**-num_bits)
         return unit.mul_(b).add_(a)
 
-    def _report(self, what: str) -> None:
+    def _report(self, what: str, how: str = _SAY_WHOSE) -> None:
         where = location(lambda file: file.startswith(_INTERNAL))
         count = self.unattributed.get(where, 0)
         self.unattributed[where] = count + 1
         if count == 0:
             warnings.warn(
                 f"{what} at {where} belongs to no row: rows that use it may depend on one another. "
-                "If it is for certain rows, say so around it with PerEnvRandom.rows(env_ids).",
+                f"If it is for certain rows, {how}.",
                 UnattributedDrawWarning,
                 stacklevel=2,
             )

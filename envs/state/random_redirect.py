@@ -1,4 +1,4 @@
-"""torch's random functions, taken over by single threads."""
+"""Random functions, taken over by single threads."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ class DrawTarget(Protocol):
     def cannot_redirect(self, name: str) -> None:
         """A draw that is left to torch's own stream."""
 
+    def drawn_elsewhere(self, name: str) -> None:
+        """A draw by a function of Python's or NumPy's, from that one's own stream."""
+
 
 Replacement = Callable[..., Any]
 """Called as ``replacement(target, original, *args, **kwargs)``."""
@@ -64,7 +67,8 @@ def redirected_to(target: DrawTarget) -> Iterator[None]:
 def install(owner: object) -> weakref.finalize[..., Any]:
     """Replace torch's random functions where they are looked up, until all owners are done.
 
-    That is in ``torch`` (``torch.rand``) and on the class ``torch.Tensor`` (``uniform_``). As long
+    That is in ``torch`` (``torch.rand``) and on the class ``torch.Tensor`` (``uniform_``); those of
+    Python and NumPy are replaced too, but only to be noticed. As long
     as a thread is not :func:`redirected_to` anything, the replacements call the originals, at some
     0.2 microseconds. They stay between steps, because each change of a class makes Python forget
     what it has cached of the class's attributes, and from 3.13 on for good after 1000 times.
@@ -122,13 +126,15 @@ class _Patches:
 
     def _entries(self) -> Iterator[tuple[Any, str, Any, Any]]:
         # Imported when needed: these modules import this one's types.
-        from holdstep.envs.state import random_functions, random_methods
+        from holdstep.envs.state import random_elsewhere, random_functions, random_methods
 
         if self._table is None:
             self._table = [
                 *_entries(torch, random_functions.FUNCTIONS | random_methods.LOOKUPS),
                 *_entries(torch.Tensor, random_methods.METHODS),
             ]
+            for source in random_elsewhere.MODULES:
+                self._table += _entries(source, random_elsewhere.noticed_functions(source))
         yield from self._table
         for name in random_methods.SCRIPTED_MODULES:
             module = sys.modules.get(name)

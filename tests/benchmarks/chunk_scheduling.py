@@ -177,8 +177,10 @@ class Contestant:
         after, end = self.runner.stats(), Moment.now()
         made = after.env_steps - before.env_steps
         waited = after.waiting_steps - before.waiting_steps
-        return made / (end.wall_s - begin.wall_s), made / (end.cpu_s - begin.cpu_s), waited / (
-            made + waited
+        return (
+            made / (end.wall_s - begin.wall_s),
+            made / (end.cpu_s - begin.cpu_s),
+            waited / (made + waited),
         )
 
     def _scatter(self) -> None:

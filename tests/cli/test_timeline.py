@@ -5,7 +5,6 @@ import pytest
 
 from holdstep.cli import main
 from holdstep.timeline import TimelineWriter
-from tests.test_docs import ROOT, blocks_of, run_page
 
 pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")
 
@@ -97,19 +96,6 @@ def test_files_that_are_no_traces(tmp_path, capsys):
     assert "No such file" in capsys.readouterr().err
     assert main(["timeline", str(tmp_path)]) == 2
     assert "Is a directory" in capsys.readouterr().err
-
-
-def test_the_commands_of_the_page_run_on_the_traces_that_it_writes(tmp_path, monkeypatch, capsys):
-    page = ROOT / "docs" / "timeline.md"
-    monkeypatch.chdir(tmp_path)
-    run_page(page)
-    for block in blocks_of(page, "console"):
-        for line in block.text.splitlines():
-            assert main(line.removeprefix("$ holdstep ").split()) == 0, line
-    made = {path.name for path in tmp_path.iterdir()}
-    assert made == {
-        "run.jsonl", "loop.jsonl", "run.png", "run.html", "part.png", "trace.json.gz",
-    }  # fmt: skip
 
 
 def test_without_matplotlib_there_is_still_the_page(trace, capsys, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 
 from holdstep.envs.state.snapshot import Snapshot
 from holdstep.errors import SnapshotError
-from tests.isaaclab.hard_tasks import GO2, actions_for, quiet_go2
+from tests.isaaclab.hard_tasks import GO2, actions_for, quiet_go2, without_kit
 from tests.isaaclab.held_rows import different, first_difference, same_bits, state_of, trajectory
 
 torch.set_num_threads(1)
@@ -50,3 +50,18 @@ def test_a_snapshot_brings_masses_and_gains(make_controlled):
     for action in actions_for(env, 10):
         obs, *_ = env.step(action[:1].expand_as(action).contiguous())
     assert same_bits(obs["policy"][0], obs["policy"][2])
+
+
+def test_an_arm_stands_where_its_original_does(assets, make_controlled):
+    """The pose of a base that is fixed is in none of the physics' own arrays."""
+    from tests.isaaclab.registry_assets import write_outlines
+
+    write_outlines(assets)
+    env, control = make_controlled("Isaac-Lift-Cube-Franka-v0", edit=without_kit)
+    env.step(actions_for(env, 1)[0])
+    control.fork(torch.tensor([0]), torch.tensor([2]))
+    for action in actions_for(env, 3):
+        obs, *_ = env.step(action[:1].expand_as(action).contiguous())
+    assert same_bits(obs["policy"][0], obs["policy"][2])
+    for value in env.scene_state().values():
+        assert same_bits(value[0], value[2])

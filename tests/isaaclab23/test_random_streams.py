@@ -33,7 +33,12 @@ def wrapped(standins, tmp_path, monkeypatch):
     opened: list[Any] = []
 
     def make_one(
-        env_id: str, *, num_envs: int = 5, actuator: str | None = None, cut_short: bool = True
+        env_id: str,
+        *,
+        num_envs: int = 5,
+        actuator: str | None = None,
+        cut_short: bool = True,
+        biased: bool = False,
     ) -> SuspendOnWait:
         from holdstep.envs import make
         from holdstep.envs.adapters.isaaclab import tasks
@@ -48,6 +53,8 @@ def wrapped(standins, tmp_path, monkeypatch):
         cfg = tasks.load_env_cfg(env_id)
         if cut_short:
             cfg.episode_length_s = 0.35
+        if biased:
+            cfg.observation_noise_model, cfg.action_noise_model = bias_model(), bias_model()
         cfg.events.push.interval_range_s = (0.02, 0.15)
         if env_id == MANAGER_BASED_ID:
             importlib.import_module("tests.isaaclab23.rich_observations").add_to(cfg)
@@ -82,6 +89,15 @@ def run(env: SuspendOnWait, *, num_steps: int = NUM_STEPS, suspends: bool) -> lo
     )
 
 
+def bias_model() -> Any:
+    """Noise with an offset that a row keeps for an episode, as in Isaac Lab's direct hand tasks."""
+    noise = importlib.import_module("isaaclab.utils.noise")
+    return noise.NoiseModelWithAdditiveBiasCfg(
+        noise_cfg=noise.GaussianNoiseCfg(mean=0.0, std=0.02),
+        bias_noise_cfg=noise.GaussianNoiseCfg(mean=0.0, std=0.1),
+    )
+
+
 @pytest.mark.parametrize(
     ("env_id", "num_envs", "actuator"),
     [
@@ -97,6 +113,16 @@ def test_rows_do_not_notice_that_they_or_others_are_suspended(wrapped, env_id, n
     lockstep.assert_same_rows(suspended, plain)
     assert len(suspended.ticks) > 1.3 * NUM_STEPS
     assert plain.num_ended >= 3 * num_envs
+
+
+def test_offsets_of_a_direct_tasks_noise_are_state_of_the_rows(wrapped):
+    env = wrapped(DIRECT_ID, biased=True)
+    names = [name for name in env.snapshot().rows if name.endswith("noise_model._bias")]
+    assert sorted(names) == [f"env._{what}_noise_model._bias" for what in ("action", "observation")]
+    plain = run(env, num_steps=40, suspends=False)
+    suspended = run(wrapped(DIRECT_ID, biased=True), num_steps=40, suspends=True)
+    lockstep.assert_same_rows(suspended, plain)
+    assert plain.num_ended > env.num_envs
 
 
 @pytest.fixture

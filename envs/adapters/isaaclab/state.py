@@ -38,6 +38,8 @@ _BUFFERS_OF_MANAGERS = {
 }
 _ORIGINS = ("_default_env_origins", "_default_env_pose")  # 2.3, 3.x
 _TERRAIN = ("env_origins", "terrain_levels", "terrain_types")
+_NOISE_MODELS = frozenset({"_observation_noise_model", "_action_noise_model"})
+"""Attributes of a direct env; they are owners themselves, of whatever class."""
 
 
 class IsaacLabState:
@@ -91,7 +93,7 @@ class IsaacLabState:
         owners = list(self._owners())
         self._watched = [owner for _, owner in owners]
         for prefix, owner in owners:
-            skip = OUTPUTS - {"obs_buf"} if owner is core else NETWORK_STATE
+            skip = (OUTPUTS - {"obs_buf"}) | _NOISE_MODELS if owner is core else NETWORK_STATE
             yield from owned.slots(prefix, owner, skip=skip)
             if hasattr(owner, "sea_hidden_state"):
                 yield from network_slots(prefix, owner)
@@ -152,7 +154,7 @@ class IsaacLabState:
                 yield f"observation_manager.{group}.{term}", _Holder(buffer)
         for index, model in enumerate(getattr(manager, "_group_obs_class_instances", ())):
             yield f"observation_manager.models[{index}]", model
-        for name in ("_observation_noise_model", "_action_noise_model"):
+        for name in sorted(_NOISE_MODELS):
             models = vars(self._core).get(name)
             by_agent = models if isinstance(models, dict) else {"": models}
             for agent, model in by_agent.items():

@@ -53,6 +53,7 @@ PARAMETERS = frozenset(
         "effort_limit_sim",
         "velocity_limit",
         "velocity_limit_sim",
+        "_sim_bind_root_link_pose_w",
         "env_origins",
         "terrain_levels",
         "terrain_types",
@@ -104,8 +105,10 @@ ACCELERATIONS = frozenset({"_joint_acc", "_body_com_acc_w"})
 TOUCHED_BY_SETTERS = (*sorted(ACCELERATIONS), "_previous_joint_vel")
 """What setters of poses and velocities change besides them."""
 
+# The pose of a base that is fixed is memory of its own; that of any other is a view.
 _VIEW_NAME = re.compile(
-    r".*_ta$|_sim_bind_|_ALL_|_jacobian|_mass_matrix|_joint_S_s|.*_jacobian_w_buf|_permuted"
+    r".*_ta$|_sim_bind_(?!root_link_pose_w$)|_ALL_|_jacobian|_mass_matrix|_joint_S_s"
+    r"|.*_jacobian_w_buf|_permuted"
     r"|_(root|body)_(link|com)_(pos|quat|lin_vel|ang_vel|lin_acc|ang_acc)_[wb]$"
 )
 

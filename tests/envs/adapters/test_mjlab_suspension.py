@@ -227,6 +227,31 @@ def test_no_push_and_no_command_for_a_suspended_row(env):
     assert 1 in commands.calls[0][0].tolist()
 
 
+def test_the_peak_of_an_episode_is_of_its_own_steps():
+    from mjlab.managers import MetricsTermCfg
+
+    def age(env):
+        return env.episode_length_buf.float()
+
+    metrics = {
+        "age": MetricsTermCfg(func=age, reduce="max"),
+        "age of substeps": MetricsTermCfg(func=age, reduce="max", per_substep=True),
+    }
+    env = wrapped("Mjlab-Cartpole-Balance", 3, metrics=metrics)
+    env.reset(seed=0)
+    env.step(zeros(env))
+    env.suspend(1)
+    for _ in range(3):
+        env.step(zeros(env))
+    peaks = env.backend_env.metrics_manager._episode_max
+    assert peaks["age"].tolist() == [4, 1, 4]
+    assert peaks["age of substeps"].tolist() == [3, 0, 3]
+    env.fork(0, 1)
+    assert peaks["age"].tolist() == [4, 4, 4]
+    assert env._control.unknown_state() == []
+    env.close()
+
+
 def test_no_frame_is_recorded_for_a_suspended_row():
     from mjlab.managers.recorder_manager import RecorderTerm, RecorderTermCfg
 
@@ -404,6 +429,60 @@ def test_a_fork_is_whole_when_the_number_of_rows_is_that_of_something_else(task,
         shown = observed(env.step(action), torch.tensor([source, 1]))
         for name, value in shown.items():
             assert torch.equal(value[0], value[1]), (name, step)
+    env.close()
+
+
+def test_what_all_rows_share_is_not_copied_with_a_row():
+    """Joints, axes and rows of terrain: as many of each as there are rows."""
+    from mjlab import terrains
+    from mjlab.envs.mdp.actions import DifferentialIKActionCfg
+    from mjlab.envs.mdp.events import apply_body_impulse
+    from mjlab.managers import EventTermCfg, SceneEntityCfg
+
+    from holdstep.envs import make
+    from tests.envs.adapters.mjlab_hard_tasks import hard_cfg
+
+    task, num_envs = "Mjlab-Lift-Cube-Yam", 3
+    cfg = hard_cfg(task, num_envs=num_envs)
+    cfg.actions = {
+        "reach": DifferentialIKActionCfg(
+            entity_name="robot",
+            actuator_names=("joint[1-3]",),
+            frame_type="site",
+            frame_name="grasp_site",
+        )
+    }
+    bumps = {
+        "asset_cfg": SceneEntityCfg("cube"),
+        "force_range": (-1.0, 1.0),
+        "torque_range": (0.0, 0.0),
+        "duration_s": (0.1, 0.2),
+        "cooldown_s": (0.1, 0.2),
+        "body_point_offset": (0.01, 0.02, 0.03),
+    }
+    cfg.events["bumps"] = EventTermCfg(func=apply_body_impulse, mode="step", params=bumps)
+    ground = terrains.BoxFlatTerrainCfg(
+        flat_patch_sampling={"spawn": terrains.FlatPatchSamplingCfg(num_patches=2)}
+    )
+    cfg.scene.terrain = terrains.TerrainEntityCfg(
+        terrain_type="generator",
+        terrain_generator=terrains.TerrainGeneratorCfg(
+            size=(2.0, 2.0), num_rows=num_envs, sub_terrains={"flat": ground}
+        ),
+    )
+    with silenced():
+        env = SuspendOnWait(make(f"mjlab:{task}", num_envs=num_envs, device="cpu", cfg=cfg))
+    env.reset(seed=0)
+    backend = env.backend_env
+    shared = {
+        "joints": backend.action_manager.get_term("reach")._joint_dof_ids,
+        "point": backend.event_manager.get_term_cfg("bumps").func._body_point_offset,
+        "patches": backend.scene.terrain.flat_patches["spawn"],
+    }
+    assert {len(tensor) for tensor in shared.values()} == {num_envs}
+    before = {name: tensor.clone() for name, tensor in shared.items()}
+    env.fork(0, 1)
+    assert_equal(shared, before)
     env.close()
 
 

@@ -34,6 +34,12 @@ def with_final(episode, path):
     return np.concatenate([episode.arrays[path], final])
 
 
+def test_a_folder_may_be_named_from_the_current_one(tmp_path, root, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export_minari(recorded("a.hdf5", [made_episode(0, 3)]), "datasets")
+    assert minari.load_dataset("holdstep/PointMass/recorded-v0").total_steps == 3
+
+
 def test_minari_loads_every_value(tmp_path, root):
     episodes = [
         made_episode(n, 3 + n, ended=ended, success=n != 1, image=(32, 40, 3),

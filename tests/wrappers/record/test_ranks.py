@@ -22,7 +22,8 @@ from holdstep.wrappers.record.ranks import (
     rank_share,
     recorded_ranks,
 )
-from tests.test_docs import ROOT, blocks_of, run_block
+from tests.docs.pages import blocks_of
+from tests.docs.running import run_block
 from tests.wrappers.record.test_dataset_folders import add_episode, opened
 
 
@@ -123,8 +124,7 @@ def test_the_example_of_the_docs_records_other_episodes_when_it_is_started_again
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(RecordEpisodes.__init__.__kwdefaults__, "writer", "thread")
-    page = ROOT / "docs" / "scale.md"
-    (block,) = (b for b in blocks_of(page, "python") if "rank_folder(rank" in b.text)
+    (block,) = (b for b in blocks_of("scale", "python") if "rank_folder(rank" in b.text)
     for num_episodes in (4, 8):
         env = make("holdstep:PointMass", num_envs=2, device="cpu", seed=0)
         given = {"rank": Rank(), "env": env, "policy": lambda obs: torch.zeros(2, 2)}

@@ -73,7 +73,7 @@ def export_minari(
     target = Path(out) / dataset_id
     with new_folder(target) as folder:
         storage = storage_class.new(
-            _made(folder / "data"),
+            _made(folder.absolute() / "data"),  # minari joins relative paths twice
             observation_space=writer.observation_space,
             action_space=writer.action_space,
             data_format="hdf5",
