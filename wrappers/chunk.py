@@ -56,7 +56,7 @@ class ActionChunkReplay(VectorWrapper):
     outside of recorders; only the RL library's view goes around it. ``episode_length_buf``,
     ``max_episode_length`` and ``step_dt`` remain those of env steps. The host looks
     at the rows' flags in each tick, which waits for a GPU; twice, and at the end of the step once
-    more, if rows have ended or stand still.
+    more, if rows have ended or stand still. With ``execute=1`` it neither looks nor waits.
 
     Args:
         env: a stack with a :class:`SuspendOnWait` in it.

@@ -1,5 +1,6 @@
 """The bound that a deployed step must keep, checked wherever the tests run."""
 
+import statistics
 import time
 
 import pytest
@@ -25,12 +26,8 @@ def ratios(**arguments):
 
 
 def test_a_deployed_step_costs_at_most_half_of_a_live_one():
-    found = []
-    for _ in range(3):  # what else a machine does makes either of them slower by a tenth
-        found.append(ratios()[WHAT])
-        if found[-1] <= 0.5:
-            return
-    pytest.fail(f"a deployed step takes {found} of a live one")
+    # What else a machine does makes either of them slower by a tenth.
+    assert statistics.median(ratios()[WHAT] for _ in range(3)) <= 0.5
 
 
 def test_a_slow_runner_would_be_seen(monkeypatch):

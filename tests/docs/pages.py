@@ -77,6 +77,17 @@ def blocks_of(page: str, *kinds: str, changed: Mapping[str, str] | None = None) 
     return (block for block in blocks_in(text, page) if not kinds or block.kind in kinds)
 
 
+def blocks_for(place: str, changed: Mapping[str, Mapping[str, str]]) -> list[Block]:
+    """The blocks of all pages that another environment's tests run.
+
+    Args:
+        place: which environment (``isaaclab``, ``lerobot``).
+        changed: words to be replaced, for each page that has some.
+    """
+    blocks = (block for page in PAGES for block in blocks_of(page, changed=changed.get(page)))
+    return [block for block in blocks if block.place == place]
+
+
 def blocks_in(text: str, page: str = "page") -> Iterator[Block]:
     """The blocks of a text."""
     end = 0

@@ -3,7 +3,7 @@
 import gymnasium
 import pytest
 
-from tests.docs.pages import PAGES, blocks_of
+from tests.docs.pages import blocks_for
 from tests.docs.running import run_block
 from tests.isaaclab.conftest import silenced
 from tests.isaaclab.test_recorder import recording_cfg
@@ -13,12 +13,7 @@ SMALLER = {
     "coming_from/isaaclab": {"num_envs=64": "num_envs=2", "cuda:0": "cpu", "zeros(64": "zeros(2"},
     "generation": {"Isaac-Stack-Cube-Franka-v0": "Isaac-Cartpole-v0"},
 }
-BLOCKS = [
-    block
-    for page in PAGES
-    for block in blocks_of(page, changed=SMALLER.get(page))
-    if block.place == "isaaclab"
-]
+BLOCKS = blocks_for("isaaclab", SMALLER)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)

@@ -9,6 +9,8 @@ from torch import nn
 
 from holdstep.policies.chunked.protocol import ChunkRequest
 
+STATE, TOP = "observation.state", "observation.images.top"
+
 
 def request_of(rows, obs, *, chunk_id=0, episode_id=0, **options):
     """A request for rows of ``obs``, of all rows; seeds are a function of row, episode, chunk.
@@ -24,6 +26,35 @@ def request_of(rows, obs, *, chunk_id=0, episode_id=0, **options):
         episode_ids=episode_ids,
         chunk_ids=chunk_ids,
         seeds=ids * 1_000_003 + 7919 * chunk_ids + 104_729 * episode_ids,
+        **options,
+    )
+
+
+def act_config(chunk_length, action_dim, image, **options):
+    """lerobot's configuration of a tiny ACT: a state of width 5 and a camera, bytes channels last.
+
+    Args:
+        image: height, width and channels.
+    """
+    from lerobot.configs.types import FeatureType, PolicyFeature
+    from lerobot.policies.act.configuration_act import ACTConfig
+
+    height, width, channels = image
+    return ACTConfig(
+        input_features={
+            STATE: PolicyFeature(FeatureType.STATE, (5,)),
+            TOP: PolicyFeature(FeatureType.VISUAL, (channels, height, width)),
+        },
+        output_features={"action": PolicyFeature(FeatureType.ACTION, (action_dim,))},
+        chunk_size=chunk_length,
+        dim_model=32,
+        n_heads=2,
+        dim_feedforward=64,
+        n_encoder_layers=1,
+        latent_dim=8,
+        pretrained_backbone_weights=None,
+        device="cpu",
+        push_to_hub=False,
         **options,
     )
 

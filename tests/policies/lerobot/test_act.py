@@ -9,40 +9,20 @@ from holdstep.errors import CheckpointError, PolicyError
 from holdstep.policies import LeRobotPolicy
 from holdstep.policies.chunked.ensemble import TemporalEnsemble
 from holdstep.policies.chunked.protocol import ChunkedPolicy
-from tests.policies.lerobot.doubles import request_of
+from tests.policies.lerobot.doubles import STATE, TOP, act_config, request_of
 
 NUM_ENVS, LENGTH, DIM = 6, 8, 4
-STATE, TOP = "observation.state", "observation.images.top"
 # The env has its state in two groups, and cameras as simulators have them: bytes, channels last.
 MAPPING = {STATE: ("joints", "gripper"), TOP: "camera"}
 
 
 @pytest.fixture(scope="module")
 def make_act(lerobot):
-    from lerobot.configs.types import FeatureType, PolicyFeature
-    from lerobot.policies.act.configuration_act import ACTConfig
     from lerobot.policies.act.modeling_act import ACTPolicy
 
     def make(seed=0, **options):
         torch.manual_seed(seed)
-        config = ACTConfig(
-            input_features={
-                STATE: PolicyFeature(FeatureType.STATE, (5,)),
-                TOP: PolicyFeature(FeatureType.VISUAL, (3, 32, 48)),
-            },
-            output_features={"action": PolicyFeature(FeatureType.ACTION, (DIM,))},
-            chunk_size=LENGTH,
-            n_action_steps=5,
-            dim_model=32,
-            n_heads=2,
-            dim_feedforward=64,
-            n_encoder_layers=1,
-            latent_dim=8,
-            pretrained_backbone_weights=None,
-            device="cpu",
-            push_to_hub=False,
-            **options,
-        )
+        config = act_config(LENGTH, DIM, (32, 48, 3), n_action_steps=5, **options)
         return ACTPolicy(config).eval()
 
     return make

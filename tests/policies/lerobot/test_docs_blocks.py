@@ -8,8 +8,9 @@ import torch
 from holdstep.envs import make
 from holdstep.policies import ChunkRunner
 from holdstep.wrappers import SuspendOnWait
-from tests.docs.pages import PAGES, blocks_of
+from tests.docs.pages import blocks_for
 from tests.docs.running import run_block
+from tests.policies.lerobot.doubles import STATE, TOP, act_config
 
 IMAGE = (32, 48, 3)
 WIDTHS = {"actor": 5, "joint_pos": 3, "gripper": 2}
@@ -23,12 +24,7 @@ SMALLER = {
     },
     "local_policies": {'device="cuda:0"': 'device="cpu"'},
 }
-BLOCKS = [
-    block
-    for page in PAGES
-    for block in blocks_of(page, changed=SMALLER.get(page))
-    if block.place == "lerobot"
-]
+BLOCKS = blocks_for("lerobot", SMALLER)
 
 
 class Arm(gymnasium.Env):
@@ -60,27 +56,10 @@ gymnasium.register("Arm-v0", Arm)
 @pytest.fixture
 def _checkpoints(lerobot, tmp_path):
     """A policy with random weights, where the pages have trained ones."""
-    from lerobot.configs.types import FeatureType, PolicyFeature
-    from lerobot.policies.act.configuration_act import ACTConfig
     from lerobot.policies.act.modeling_act import ACTPolicy
     from lerobot.policies.factory import make_pre_post_processors
 
-    state = PolicyFeature(FeatureType.STATE, (5,))
-    camera = PolicyFeature(FeatureType.VISUAL, (IMAGE[2], *IMAGE[:2]))
-    config = ACTConfig(
-        input_features={"observation.state": state, "observation.images.top": camera},
-        output_features={"action": PolicyFeature(FeatureType.ACTION, (4,))},
-        chunk_size=4,
-        n_action_steps=4,
-        dim_model=32,
-        n_heads=2,
-        dim_feedforward=64,
-        n_encoder_layers=1,
-        latent_dim=8,
-        pretrained_backbone_weights=None,
-        device="cpu",
-        push_to_hub=False,
-    )
+    config = act_config(4, 4, IMAGE, n_action_steps=4)
     one = {"mean": torch.zeros(()), "std": torch.ones(())}
     stats = dict.fromkeys((*config.input_features, "action"), one)
     for path in CHECKPOINTS:
@@ -96,8 +75,8 @@ def test_blocks_run_with_lerobot(block, tmp_path, monkeypatch, capsys):
         "env": SuspendOnWait(make(f"gymnasium:{__name__}:Arm-v0", num_envs=2, device="cpu")),
         "ChunkRunner": ChunkRunner,
         "batch": {
-            "observation.state": torch.zeros(2, 5),
-            "observation.images.top": torch.zeros(2, IMAGE[2], *IMAGE[:2]),
+            STATE: torch.zeros(2, 5),
+            TOP: torch.zeros(2, IMAGE[2], *IMAGE[:2]),
         },
     }
     run_block(block, names)

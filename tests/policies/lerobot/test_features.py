@@ -5,10 +5,9 @@ import torch
 
 from holdstep.errors import ConfigError
 from holdstep.policies.lerobot.features import FeatureMapping
-from tests.policies.lerobot.doubles import Kind, feature
+from tests.policies.lerobot.doubles import STATE, TOP, Kind, feature
 
 CPU = torch.device("cpu")
-STATE, TOP = "observation.state", "observation.images.top"
 FEATURES = {STATE: feature(Kind.STATE, 5), TOP: feature(Kind.VISUAL, 3, 4, 6)}
 
 

@@ -1,4 +1,4 @@
-"""Sources whose GPU work is done beside the env's: nothing is read before it is complete."""
+"""Sources that compute on a GPU: each action is of the observation it was asked with."""
 
 from __future__ import annotations
 
