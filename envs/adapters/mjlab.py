@@ -83,7 +83,7 @@ class MjlabEnv(SimulatorEnv):
         self.is_finite_horizon = self.cfg.is_finite_horizon
         self.render_mode = backend_env.render_mode
         self.metadata = dict(backend_env.metadata) | {"autoreset_mode": AutoresetMode.SAME_STEP}
-        with preserved(_observation_state(backend_env), self.device):
+        with preserved(_observation_state(backend_env), self.device, num_envs=self.num_envs):
             self._cameras = cameras_of(backend_env)
         self.capabilities = Capabilities(
             final_obs=True,
@@ -259,7 +259,8 @@ class MjlabEnv(SimulatorEnv):
         env = self.backend_env
         untouched = self._rows.around_observation() if self._rows else contextlib.nullcontext()
         at_once = self._cameras.at_once() if self._cameras else contextlib.nullcontext()
-        with untouched, at_once, preserved(_observation_state(env), self.device):
+        state = preserved(_observation_state(env), self.device, num_envs=self.num_envs)
+        with untouched, at_once, state:
             env.sim.forward()
             env.command_manager.compute(dt=self.step_dt, env_ids=ended)
             env.sim.sense()
@@ -282,7 +283,8 @@ def _observation_state(env: Any) -> Iterator[object]:
 def _observation_space(backend_env: Any) -> gymnasium.spaces.Dict:
     # mjlab describes every group as float32; an image group is uint8. Its cached first observation
     # tells the truth, and computing it now draws nothing that a reset would not draw again.
-    with preserved(_observation_state(backend_env), canonical_device(backend_env.device)):
+    device, num_envs = canonical_device(backend_env.device), backend_env.num_envs
+    with preserved(_observation_state(backend_env), device, num_envs=num_envs):
         manager = backend_env.observation_manager
         cached = manager._obs_buffer
         obs = flatten_groups(manager.compute())

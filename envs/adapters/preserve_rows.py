@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from holdstep.envs.adapters.preserve import is_container, is_expanded
+from holdstep.envs.adapters.preserve import is_container, is_expanded, is_helper, package_of
 
 Restore = Callable[[Any], Any]
 """Takes what is there now, puts the kept rows back into it, and returns what belongs there."""
@@ -22,7 +22,8 @@ def preserved_rows(
 
     For backends that compute the observations of all rows when they reset a few. Restored are, in
     ``rows``: the owners' tensors whose first dimension is ``num_envs``, and history buffers
-    (``[length, num_envs, ...]``), also inside dictionaries, lists, modifiers and noise models.
+    (``[length, num_envs, ...]``), also inside dictionaries, lists, modifiers, noise models and
+    objects of the owner's own package (see :func:`~holdstep.envs.adapters.preserve.preserved`).
     Numbers that belong to no row (a buffer's pointer, a counter) are put back as they were; the
     rows that are *not* restored must not depend on them, as a history that was just refilled with
     a row's first entry does not.
@@ -33,7 +34,7 @@ def preserved_rows(
         num_envs: number of rows of the simulator.
     """
     keeper = _RowKeeper(rows, num_envs)
-    kept = [(owner, keeper.of_attributes(owner)) for owner in owners]
+    kept = [(owner, keeper.of_owner(owner)) for owner in owners]
     try:
         yield
     finally:
@@ -48,8 +49,13 @@ class _RowKeeper:
         self._rows = rows
         self._num_envs = num_envs
         self._seen: dict[int, object] = {}  # keeps the objects alive, so that ids stay theirs
+        self._package = ""
 
-    def of_attributes(self, owner: object) -> Restore:
+    def of_owner(self, owner: object) -> Restore:
+        self._package = package_of(type(owner))
+        return self._of_attributes(owner)
+
+    def _of_attributes(self, owner: object) -> Restore:
         attributes = vars(owner)
         is_history = "_num_pushes" in attributes and "_buffer" in attributes
         restore = self._of_dict(attributes, row_axis={"_buffer": 1} if is_history else {})
@@ -73,8 +79,8 @@ class _RowKeeper:
             return self._of_dict(value)
         if isinstance(value, list):
             return self._of_list(value)
-        if is_container(value):
-            return self.of_attributes(value)
+        if is_container(value) or is_helper(value, self._package):
+            return self._of_attributes(value)
         return None
 
     def _of_tensor(self, value: torch.Tensor, row_axis: int) -> Restore | None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
@@ -14,19 +11,18 @@ import torch
 
 from holdstep.envs.state.random_kinds import DTYPES, Engine, Kind, TorchEngine, advance
 from holdstep.envs.state.random_redirect import install, redirected_to
-from holdstep.envs.state.random_scopes import InScope, RowsScope, ScopeIds, location
+from holdstep.envs.state.random_report import UnattributedDraws, UnattributedDrawWarning
+from holdstep.envs.state.random_scopes import InScope, RowsScope, ScopeIds
 from holdstep.envs.state.rng import PerEnvRng
 
 if TYPE_CHECKING:
     from holdstep.envs.env_ids import EnvIds
 
-_INTERNAL = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(__file__) + os.sep)
+__all__ = ["PerEnvRandom", "UnattributedDrawWarning"]
+
 _NUM_BITS = {torch.float16: 11, torch.bfloat16: 8}
 _SAY_WHOSE = "say so around it with PerEnvRandom.rows(env_ids)"
-
-
-class UnattributedDrawWarning(UserWarning):
-    """A simulator drew numbers that holdstep can't tell the rows of."""
+_LOOP_OVER_ROWS = "draw it with torch, or in a loop over env_ids.tolist()"
 
 
 class PerEnvRandom:
@@ -51,6 +47,10 @@ class PerEnvRandom:
     another one         the shared stream's                       the shared stream's
     ==================  ========================================  ===================
 
+    Inside a ``for`` over these rows (``env_ids.tolist()``, or the tensor itself), draws of any
+    shape are the row's that the loop is at; also those of ``random.…`` and ``numpy.random.…``,
+    which then draw from a stream that the row's own has seeded (that waits for a GPU).
+
     A lookup is ``mask.nonzero()`` or ``torch.where(mask)`` over all rows: simulators choose the
     rows of pushes in the middle of a function. ``rows(None)`` is all rows, and allows for lookups.
 
@@ -60,9 +60,11 @@ class PerEnvRandom:
     ``torch.rand(3)`` meant for all rows, while three rows are reset, counts as these rows'.
 
     Not redirected: draws from a ``torch.Generator`` that the caller passes (they are the caller's);
-    NumPy's, Python's and Warp's; complex ones; ``torch.poisson``, ``binomial``, gamma, Dirichlet;
-    functions that were imported by name (``from torch import rand``) and those of compiled code
-    (TorchScript, except two of mjlab and Isaac Lab that are known; ``torch.compile``).
+    Warp's; Python's and NumPy's outside of such loops, but for NumPy's usual functions with a
+    ``size`` (``uniform``, ``normal``, ``randint``, ...), which count as torch's; complex ones;
+    ``torch.poisson``, ``binomial``, gamma, Dirichlet; functions that were imported by name
+    (``from torch import rand``) and those of compiled code (TorchScript, except two of mjlab and
+    Isaac Lab that are known; ``torch.compile``).
     Draws of these that advance torch's global streams are noticed and warned about, once; so are
     calls of ``random.…`` and ``numpy.random.…``, once for each place in the code.
 
@@ -72,8 +74,6 @@ class PerEnvRandom:
         counter: numbers that each row has drawn, int64 ``[N]``; written in place.
         key: start of each row's stream, int64 ``[N]``; written by :meth:`reseed`.
         gamma: increment of each row's stream, int64 ``[N]``; likewise.
-        unattributed: how many draws belong to no row, by place in the code.
-        missed: whether something drew from torch's global streams while :meth:`active`.
         num_draws: how many draws were redirected.
 
     Args:
@@ -100,16 +100,29 @@ class PerEnvRandom:
         self.counter = self._rng.counter[:num_envs]
         self.key = self._rng.key[:num_envs]
         self.gamma = self._rng.gamma[:num_envs]
-        self.unattributed: dict[str, int] = {}
-        self.missed = False
         self.num_draws = 0
         self._engine = _make_engine(self._rng, engine)
         with torch.inference_mode(False):
             self._shared_id = torch.tensor([num_envs], device=self.device)
+        self._unattributed = UnattributedDraws(self.device)
         self._scopes: list[RowsScope] = []
         self._installed: Callable[[], Any] | None = None
         self._depth = 0
-        self._global_state_may_change = False
+
+    @property
+    def unattributed(self) -> dict[str, int]:
+        """How many draws belong to no row, by place in the code."""
+        return self._unattributed.counts
+
+    @property
+    def missed(self) -> bool:
+        """Whether something drew from torch's global streams while :meth:`active`."""
+        return self._unattributed.missed
+
+    @property
+    def scope(self) -> RowsScope | None:
+        """The rows that the running code is about, if somebody has said so."""
+        return self._scopes[-1] if self._scopes else None
 
     @property
     def is_active(self) -> bool:
@@ -126,15 +139,16 @@ class PerEnvRandom:
         if self._installed is None:
             self._installed = install(self)
         self._depth += 1
-        before = self._global_state() if self._depth == 1 else None
+        if self._depth == 1:
+            self._unattributed.watch()
         try:
             with redirected_to(self):
                 yield
         finally:
             self._depth -= 1
-            if before is not None:
+            if self._depth == 0:
                 self._scopes.clear()
-                self._check_global_state(before)
+                self._unattributed.check()
 
     def close(self) -> None:
         """Give torch its functions back, once nobody else redirects; may be called again."""
@@ -183,7 +197,7 @@ class PerEnvRandom:
 
     def global_state_may_change(self) -> None:
         """The simulator is about to seed torch's global streams: that is no missed draw."""
-        self._global_state_may_change = True
+        self._unattributed.forgive()
 
     def fill(self, out: torch.Tensor, kind: Kind, a: float, b: float) -> torch.Tensor:
         """Fill a tensor with its rows' next numbers (called by the replaced functions).
@@ -212,7 +226,10 @@ class PerEnvRandom:
     def shared_units(self, num: int, device: torch.device) -> torch.Tensor:
         """Numbers ``[num]`` in (0, 1), float64, of the shared stream."""
         made = torch.empty(num, dtype=torch.float64, device=self.device)
-        self._draw_shared(made, Kind.UNIT, 0.0, 1.0)
+        if self.scope is not None and self.scope.loops:
+            self._draw(made, Kind.UNIT, 0.0, 1.0)
+        else:
+            self._draw_shared(made, Kind.UNIT, 0.0, 1.0)
         return made.to(device)
 
     def follow(self, condition: torch.Tensor, found: torch.Tensor, frame: FrameType) -> None:
@@ -222,18 +239,39 @@ class PerEnvRandom:
 
     def cannot_redirect(self, name: str) -> None:
         """Count a draw that is left to torch's global stream."""
-        self._report(f"torch.{name}, from torch's global stream,")
-        self._global_state_may_change = True
+        self._unattributed.add(f"torch.{name}, from torch's global stream,", _SAY_WHOSE)
+        self._unattributed.forgive()
+
+    def stream_of_row(self, make: type[Any]) -> Any:
+        """A stream of Python's or NumPy's for the row that a loop is at.
+
+        Args:
+            make: is made from a seed of 32 bits, once for each row in each loop.
+
+        Returns:
+            What it made, or None if no loop over rows is running.
+        """
+        scope = self.scope
+        if scope is None or not scope.loops:
+            return None
+        loop = scope.loops[-1]
+        if make not in loop.streams:
+            seed = torch.empty(1, dtype=torch.int64, device=self.device)
+            self._engine.draw(seed, Kind.INTEGER, 0, 2**32, loop.row(self.device))
+            loop.streams[make] = make(int(seed))
+        return loop.streams[make]
 
     def drawn_elsewhere(self, name: str) -> None:
         """Count a draw from a stream of Python's or NumPy's, which all rows share."""
-        self._report(f"{name}, from a stream that all rows share,", how="draw it with torch")
+        self._unattributed.add(f"{name}, from a stream that all rows share,", _LOOP_OVER_ROWS)
 
     def _draw(self, out: torch.Tensor, kind: Kind, a: float, b: float) -> None:
         shape = out.shape
         leading = shape[0] if shape else -1
-        scope = self._scopes[-1] if self._scopes else None
-        if scope is None or scope.is_all:
+        scope = self.scope
+        if scope is not None and scope.loops:
+            self._engine.draw(out.view(1, -1), kind, a, b, scope.loops[-1].row(self.device))
+        elif scope is None or scope.is_all:
             if leading == self.num_envs:
                 self._engine.draw(out, kind, a, b, None)
             else:
@@ -259,7 +297,7 @@ class PerEnvRandom:
 
     def _draw_shared(self, out: torch.Tensor, kind: Kind, a: float, b: float) -> None:
         self._engine.draw(out.view(1, -1), kind, a, b, self._shared_id)
-        self._report(f"A draw of shape {tuple(out.shape)}")
+        self._unattributed.add(f"A draw of shape {tuple(out.shape)}", _SAY_WHOSE)
 
     def _other_uniform(self, out: torch.Tensor, a: float, b: float) -> torch.Tensor:
         num_bits = _NUM_BITS.get(out.dtype)
@@ -272,44 +310,6 @@ class PerEnvRandom:
         if num_bits is not None:  # as many as do not round up to 1
             unit.mul_(2.0**num_bits).floor_().mul_(2.0**-num_bits)
         return unit.mul_(b).add_(a)
-
-    def _report(self, what: str, how: str = _SAY_WHOSE) -> None:
-        where = location(lambda file: file.startswith(_INTERNAL))
-        count = self.unattributed.get(where, 0)
-        self.unattributed[where] = count + 1
-        if count == 0:
-            warnings.warn(
-                f"{what} at {where} belongs to no row: rows that use it may depend on one another. "
-                f"If it is for certain rows, {how}.",
-                UnattributedDrawWarning,
-                stacklevel=2,
-            )
-
-    def _global_state(self) -> tuple[torch.Tensor, int]:
-        offset = 0
-        if self.device.type == "cuda":
-            offset = torch.cuda.default_generators[self.device.index].get_offset()
-        return torch.default_generator.get_state(), offset
-
-    def _check_global_state(self, before: tuple[torch.Tensor, int]) -> None:
-        may_change, self._global_state_may_change = self._global_state_may_change, False
-        if may_change or self.missed:
-            return
-        now = self._global_state()
-        if now[1] != before[1] or _bytes(now[0]) != _bytes(before[0]):
-            self.missed = True
-            warnings.warn(
-                "Something drew from torch's global random stream during a step, in a way that "
-                "can't be redirected (compiled code, a function imported by name, another thread): "
-                "its numbers depend on other rows.",
-                UnattributedDrawWarning,
-                stacklevel=2,
-            )
-
-
-def _bytes(state: torch.Tensor) -> bytes:
-    """The 5000 bytes of a generator's state; comparing them with ``torch.equal`` takes longer."""
-    return ctypes.string_at(state.data_ptr(), state.numel())
 
 
 def _make_engine(rng: PerEnvRng, name: Literal["warp", "torch"] | None) -> Engine:

@@ -14,12 +14,17 @@ import torch
 
 if TYPE_CHECKING:
     from holdstep.envs.state.random_kinds import Kind
+    from holdstep.envs.state.random_scopes import RowsScope
 
 
 class DrawTarget(Protocol):
     """Who makes the numbers instead of torch."""
 
     device: torch.device
+
+    @property
+    def scope(self) -> RowsScope | None:
+        """The rows that the running code is about, if somebody has said so."""
 
     def fill(self, out: torch.Tensor, kind: Kind, a: float, b: float) -> torch.Tensor:
         """Fill ``out`` and return it."""
@@ -32,6 +37,9 @@ class DrawTarget(Protocol):
 
     def cannot_redirect(self, name: str) -> None:
         """A draw that is left to torch's own stream."""
+
+    def stream_of_row(self, make: type[Any]) -> Any:
+        """What ``make(seed)`` made for the row that a loop is at; None if there is no such loop."""
 
     def drawn_elsewhere(self, name: str) -> None:
         """A draw by a function of Python's or NumPy's, from that one's own stream."""
@@ -68,10 +76,10 @@ def install(owner: object) -> weakref.finalize[..., Any]:
     """Replace torch's random functions where they are looked up, until all owners are done.
 
     That is in ``torch`` (``torch.rand``) and on the class ``torch.Tensor`` (``uniform_``); those of
-    Python and NumPy are replaced too, but only to be noticed. As long
-    as a thread is not :func:`redirected_to` anything, the replacements call the originals, at some
-    0.2 microseconds. They stay between steps, because each change of a class makes Python forget
-    what it has cached of the class's attributes, and from 3.13 on for good after 1000 times.
+    Python and NumPy are replaced too. As long as a thread is not :func:`redirected_to` anything,
+    the replacements call the originals, at some 0.2 microseconds. They stay between steps, because
+    each change of a class makes Python forget what it has cached of the class's attributes, and
+    from 3.13 on for good after 1000 times.
 
     A ``TorchFunctionMode`` would need no replacing, and would also see functions that were imported
     by name; but it is asked about every torch call and every attribute of a tensor, at a
@@ -119,22 +127,23 @@ class _Patches:
             owner, name, original, replacement = self._installed.pop()
             if vars(owner).get(name) is not replacement:
                 continue
-            if owner is torch.Tensor:
-                delattr(owner, name)  # torch's own is inherited from the C base class
+            if owner is torch.Tensor and getattr(torch._C.TensorBase, name, None) is original:
+                delattr(owner, name)  # inherited from the C base class
             else:
                 setattr(owner, name, original)
 
     def _entries(self) -> Iterator[tuple[Any, str, Any, Any]]:
         # Imported when needed: these modules import this one's types.
         from holdstep.envs.state import random_elsewhere, random_functions, random_methods
+        from holdstep.envs.state.random_loops import LOOPS
 
         if self._table is None:
             self._table = [
                 *_entries(torch, random_functions.FUNCTIONS | random_methods.LOOKUPS),
-                *_entries(torch.Tensor, random_methods.METHODS),
+                *_entries(torch.Tensor, random_methods.METHODS | LOOPS),
             ]
-            for source in random_elsewhere.MODULES:
-                self._table += _entries(source, random_elsewhere.noticed_functions(source))
+            for source in random_elsewhere.STREAMS:
+                self._table += _entries(source, random_elsewhere.functions_of(source))
         yield from self._table
         for name in random_methods.SCRIPTED_MODULES:
             module = sys.modules.get(name)

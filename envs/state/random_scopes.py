@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+
+if TYPE_CHECKING:
+    from holdstep.envs.state.random_loops import RowLoop
 
 ScopeIds: TypeAlias = "torch.Tensor | Sequence[int] | slice | None"
 """Rows as simulators name them to their own functions: ids, a bool mask, a slice, None for all."""
@@ -54,6 +57,7 @@ class RowsScope:
     Attributes:
         num_rows: how many rows these are.
         is_all: whether these are all rows, in order.
+        loops: the loops over rows that the code is in, the innermost one last.
     """
 
     __slots__ = (
@@ -64,6 +68,7 @@ class RowsScope:
         "_ids",
         "_num_envs",
         "is_all",
+        "loops",
         "num_rows",
     )
 
@@ -71,6 +76,7 @@ class RowsScope:
         self._ids: torch.Tensor | None = None
         self._followed: torch.Tensor | None = None
         self._frame: FrameType | None = None
+        self.loops: list[RowLoop] = []
         self._num_envs = num_envs
         self._device = device
         if isinstance(env_ids, torch.Tensor):
@@ -119,6 +125,24 @@ class RowsScope:
         if found is None or found.shape[0] != num_rows or not _is_running(self._frame):
             return None
         return as_ids(found, self._device)
+
+    def is_named_by(self, ids: torch.Tensor, values: list[int] | None = None) -> bool:
+        """Whether a tensor is these rows, the first of them, or those that were looked up last.
+
+        Args:
+            ids: any tensor.
+            values: what is in it, if that is known; else it is only looked whose memory it is.
+        """
+        if ids.ndim != 1 or not len(ids) or ids.is_floating_point() or ids.dtype is torch.bool:
+            return False
+        for rows in (self._env_ids, self._followed):
+            if isinstance(rows, torch.Tensor) and rows.data_ptr() == ids.data_ptr():
+                return True
+        if values is None or len(values) != self.num_rows:
+            return False
+        # A copy on the host, perhaps. By way of NumPy: tensors' own tolist() is what is asking.
+        own = range(self._num_envs) if self.ids is None else self.ids.cpu().numpy().tolist()
+        return values == list(own)
 
 
 def as_ids(env_ids: torch.Tensor | Sequence[int], device: torch.device) -> torch.Tensor:

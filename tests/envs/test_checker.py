@@ -411,6 +411,29 @@ def test_resets_that_keep_a_little_are_no_dependence_on_other_rows():
     assert any("'per_env' could not be checked" in note for note in report.notes)
 
 
+class ResetChoosesTheNext(Broken):
+    """mjlab's rough terrain in play mode: a reset chooses the place where the next one begins."""
+
+    place = next_place = 0.0
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed, options=options)
+        if options is None:
+            self.place, self.next_place = self.next_place, 0.01 * float(obs["policy"][0, 0].abs())
+        return self.moved(obs), info
+
+    def spoil(self, obs, reward, terminated, truncated, info):
+        return self.moved(obs), reward, terminated, truncated, info
+
+    def moved(self, obs):
+        return obs | {"policy": obs["policy"] + self.place}
+
+
+def test_a_reset_that_depends_on_the_one_before_does_not_ignore_its_seed():
+    report = check_vector_env(ResetChoosesTheNext(good_env()), num_steps=80)
+    assert any("depends on the reset before it" in note for note in report.notes)
+
+
 def test_all_violations_are_listed_at_once():
     class TwoDefects(Broken):
         def spoil(self, obs, reward, terminated, truncated, info):

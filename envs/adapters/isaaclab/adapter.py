@@ -17,6 +17,7 @@ from holdstep.envs.adapters.isaaclab.physics import physics_of
 from holdstep.envs.adapters.isaaclab.plain import owned, owned_obs, owned_vector
 from holdstep.envs.adapters.isaaclab.rendering import why_not_renderable
 from holdstep.envs.adapters.isaaclab.scene import IsaacLabScene
+from holdstep.envs.adapters.isaaclab.simulating_resets import SimulatingResets
 from holdstep.envs.adapters.isaaclab.spaces import action_space, described
 from holdstep.envs.adapters.ordinary_tensors import OrdinaryTensors
 from holdstep.envs.adapters.simulator_env import SimulatorEnv
@@ -97,6 +98,7 @@ class IsaacLabEnv(SimulatorEnv):
         self.single_action_space = action_space(backend_env.single_action_space)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._action_guard = ActionGuard(self.action_space, self.device)
+        self.simulating_resets = SimulatingResets(workflow.core)
         self._final_obs = FinalObsHook(workflow.core, self._observe_before_reset)
         self._final_obs.installed = True
         self._scene = IsaacLabScene(workflow.core)
@@ -147,6 +149,11 @@ class IsaacLabEnv(SimulatorEnv):
 
         Isaac Lab's resets leave some things as they are: the solver's warm start, and a direct
         task's timers of interval events. So a seed repeats a trajectory bit for bit in a new env.
+
+        Raises:
+            ResetNeededError: some rows were named before all had been reset once.
+            CapabilityError: some rows were named, and the task's resets simulate, so that the
+                others would move along.
         """
         self._check_open()
         env_ids = (options or {}).get("env_ids")
@@ -165,6 +172,8 @@ class IsaacLabEnv(SimulatorEnv):
             ids = canonical_env_ids(env_ids, num_envs=self.num_envs, device=self.device)
             if ids.numel() == 0:
                 return self._last_obs.copy(), {}
+            if self._rows is None and (why_not := self.simulating_resets.why_not_alone):
+                raise CapabilityError(why_not)
             mask = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
             mask[ids] = True
             others = (~mask).nonzero().squeeze(-1)
@@ -243,6 +252,7 @@ class IsaacLabEnv(SimulatorEnv):
             self._rows.close()
         self._final_obs.remove()
         self._final_state.remove()
+        self.simulating_resets.remove()
         if self._cameras is not None:
             self._cameras.undefer()
         self._last_obs.clear()

@@ -22,13 +22,17 @@ def other_rows_kept(core: Any, env_ids: Any) -> Iterator[None]:
     reset in the same step.
 
     A tensor that is replaced by another one is replaced once more, not written to: it may be
-    another attribute's too.
+    another attribute's too. A new view of the same memory, as Isaac Lab's data objects give out, is
+    left in place, since the task expects to see there what the simulator writes.
 
     Args:
         core: a ``DirectRLEnv`` or ``DirectMARLEnv``.
         env_ids: the rows that are reset, ids ``[k]``.
     """
     num_envs, device = core.num_envs, core.device
+    if len(env_ids) == num_envs:
+        yield
+        return
     before = {
         name: (value, value.clone())
         for name, value in vars(core).items()
@@ -43,8 +47,16 @@ def other_rows_kept(core: Any, env_ids: Any) -> Iterator[None]:
         if not isinstance(now, torch.Tensor) or now.shape != old.shape or now.dtype != old.dtype:
             continue
         kept = torch.where(reset_mask.view(-1, *[1] * (now.ndim - 1)), now, old.to(now.device))
-        if now is owner:
+        if _is_same_memory(now, owner):
             with torch.inference_mode():  # whatever mode it was made in
                 now.copy_(kept)
         else:
             setattr(core, name, kept)
+
+
+def _is_same_memory(first: torch.Tensor, second: torch.Tensor) -> bool:
+    return first is second or (
+        first.data_ptr() == second.data_ptr()
+        and first.stride() == second.stride()
+        and first.device == second.device
+    )

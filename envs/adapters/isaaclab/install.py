@@ -97,7 +97,8 @@ def require_isaac_sim(installation: Installation, purpose: str) -> None:
         remedy = (
             "Install it by Isaac Lab's guide (https://isaac-sim.github.io/IsaacLab), or choose "
             "presets that run without it, such as presets='newton_mjwarp,newton_renderer', where "
-            "the task has them"
+            "the task has them. Many tasks without such run on Newton all the same, with make("
+            "..., cfg=cfg) and isaaclab_newton.physics.NewtonCfg() as cfg.sim.physics"
         )
     raise BackendUnavailableError(
         f"{installation} is installed, but Isaac Sim is not, which is needed {purpose}. {remedy}."

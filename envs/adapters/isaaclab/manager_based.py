@@ -11,7 +11,6 @@ from holdstep.envs.adapters.isaaclab.cameras import cameras_of
 from holdstep.envs.adapters.isaaclab.lazy_data import unread
 from holdstep.envs.adapters.isaaclab.plain import owned_obs
 from holdstep.envs.adapters.isaaclab.workflow import Workflow
-from holdstep.envs.adapters.preserve import preserved
 from holdstep.envs.adapters.preserve_rows import preserved_rows
 from holdstep.envs.observations import space_of
 
@@ -34,7 +33,7 @@ class ManagerBasedWorkflow(Workflow):
         Isaac Lab describes every group as float32, images (uint8) too, and gives terms the bounds
         that they are clipped to *before* they are scaled.
         """
-        with unread(self.env), preserved(self.observers(), self.device):
+        with unread(self.env), self.untouched():
             # Without a history update, which would start the histories before the first episode.
             return space_of(owned_obs(self._computed(update_history=False)))
 
@@ -64,7 +63,7 @@ class ManagerBasedWorkflow(Workflow):
 
     def cameras(self, physics: Physics) -> Cameras | None:
         """Those that observation terms look at; computed without a trace."""
-        with unread(self.env), preserved(self.observers(), self.device):
+        with unread(self.env), self.untouched():
             return cameras_of(self.env, physics)
 
     def reset_rows(

@@ -36,8 +36,7 @@ class IsaacLabRandomScopes(RandomScopes):
     Out of reach: direct tasks that ask whether *all* rows are reset at once, and then draw episode
     lengths for them (Isaac Lab's quadcopter and Anymal-C, "to avoid spikes"): that a row gets such
     a length depends on the others. Events with ``min_step_count_between_reset`` count steps of the
-    whole env. Tasks that draw with Python's ``random`` (stacking cubes, assembling gears) or NumPy
-    (AMP's humanoids): a warning says so.
+    whole env.
 
     Args:
         env: a ``ManagerBasedRLEnv``, ``DirectRLEnv`` or ``DirectMARLEnv``.

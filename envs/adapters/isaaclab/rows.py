@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from holdstep.envs.adapters.isaaclab.learners import warn_of_learners
 from holdstep.envs.adapters.isaaclab.plain import as_tensor
 from holdstep.envs.adapters.isaaclab.random_scopes import IsaacLabRandomScopes
 from holdstep.envs.adapters.isaaclab.state import IsaacLabState
@@ -56,6 +57,7 @@ class IsaacLabRowControl(SimulatorRowControl):
         self.level = physics.level
         self._physics = physics
         self._state = IsaacLabState(core, physics)
+        warn_of_learners(core)
         self._held_ids = torch.empty(0, dtype=torch.int64, device=env.device)
         self._active_ids: list[int] = []
 
@@ -114,6 +116,8 @@ class IsaacLabRowControl(SimulatorRowControl):
     def _held_rows_changed(self) -> None:
         self._held_ids = self._held_mask.nonzero().squeeze(-1)
         self._active_ids = (~self._held_mask).nonzero().squeeze(-1).tolist()
+        if self._active_ids:
+            self.env.simulating_resets.warn()
 
     def _is_stateless_tensor(self, found: FoundTensor) -> bool:
         return not found.names.isdisjoint(CONSTANTS | OUTPUTS)

@@ -89,6 +89,9 @@ CONSTANTS = frozenset(
         "_ALL_INDICES",
         "_default_env_origins",  # where rows are; nothing moves them
         "_default_env_pose",
+        "_shape_indices",  # of a robot, as many as there are rows by chance
+        "identity_quat_keypoints",  # of the deployment tasks' rewards, which fill it when they run
+        "keypoint_offsets_buffer",
         "sea_hidden_state_per_env",  # views of sea_hidden_state and sea_cell_state
         "sea_cell_state_per_env",
     }

@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from holdstep.envs.adapters.isaaclab.lazy_data import unread
+from holdstep.envs.adapters.isaaclab.learners import learners
 from holdstep.envs.adapters.isaaclab.plain import owned, owned_obs
 from holdstep.envs.adapters.preserve import preserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     import gymnasium
     import torch
@@ -92,8 +94,14 @@ class Workflow(ABC):
 
     def observe_without_trace(self) -> Obs:
         """The observations that a step would return now, as tensors of their own."""
-        with unread(self.core), preserved(self.observers(), self.device):
+        with unread(self.core), self.untouched():
             return owned_obs(self.compute_obs())
+
+    def untouched(self) -> AbstractContextManager[None]:
+        """A block that may compute observations: what they change is put back after it."""
+        # Learners first: as attributes of the env, not all of them would be followed.
+        owners = [*(learner for _, learner in learners(self.core)), *self.observers()]
+        return preserved(owners, self.device, num_envs=self.core.num_envs)
 
     def cameras(self, physics: Physics) -> Cameras | None:
         """The cameras whose drawing can wait until somebody looks, if there are any."""

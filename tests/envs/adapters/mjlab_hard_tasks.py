@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
+
+import numpy as np
+import torch
 
 from holdstep.envs.adapters.mjlab import MjlabEnv, task_registry
 from tests.conftest import silenced
@@ -50,6 +54,7 @@ def hard_cfg(
     for command in cfg.commands.values():
         command.resampling_time_range = (2 * step_dt, 7 * step_dt)
     _add_push(cfg, step_dt)
+    _add_kick_one_by_one(cfg)
     for entity in cfg.scene.entities.values():
         for actuator in (
             getattr(entity.articulation, "actuators", ()) if entity.articulation else ()
@@ -81,9 +86,31 @@ def _add_push(cfg: Any, step_dt: float) -> None:
 
 
 def _kick_joints(env: Any, env_ids: Any) -> None:
-    import torch
+    shape = (len(env_ids), _jointed(env).num_joints)
+    _add_velocity(env, env_ids, 0.2 * (torch.rand(shape, device=env.device) - 0.5))
 
-    entity = next(e for e in env.scene.entities.values() if e.num_joints)
-    joint_vel = entity.data.joint_vel[env_ids]
-    joint_vel = joint_vel + 0.2 * (torch.rand(joint_vel.shape, device=env.device) - 0.5)
-    entity.write_joint_state_to_sim(entity.data.joint_pos[env_ids], joint_vel, env_ids=env_ids)
+
+def _add_kick_one_by_one(cfg: Any) -> None:
+    """Velocities at the start of an episode, drawn as tasks do that write Python loops."""
+    from mjlab.managers import EventTermCfg
+
+    cfg.events["kick_one_by_one"] = EventTermCfg(func=_kick_one_by_one, mode="reset")
+
+
+def _kick_one_by_one(env: Any, env_ids: torch.Tensor) -> None:
+    num_joints = _jointed(env).num_joints
+    at_once = 0.1 * np.random.uniform(-1, 1, size=(len(env_ids), num_joints))
+    for index, row in enumerate(env_ids.tolist()):
+        kick = at_once[index] + 0.1 * np.random.normal() + random.choice([-0.1, 0.0, 0.1])
+        added = torch.as_tensor(kick, dtype=torch.float32, device=env.device)
+        _add_velocity(env, torch.tensor([row], device=env.device), added.unsqueeze(0))
+
+
+def _jointed(env: Any) -> Any:
+    return next(entity for entity in env.scene.entities.values() if entity.num_joints)
+
+
+def _add_velocity(env: Any, env_ids: torch.Tensor, added: torch.Tensor) -> None:
+    entity = _jointed(env)
+    joint_pos, joint_vel = entity.data.joint_pos[env_ids], entity.data.joint_vel[env_ids]
+    entity.write_joint_state_to_sim(joint_pos, joint_vel + added, env_ids=env_ids)

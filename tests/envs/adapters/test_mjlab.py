@@ -80,6 +80,49 @@ def test_final_observations_leave_no_trace_on_the_trajectory(task):
         torch.testing.assert_close(on, off, rtol=0, atol=0, equal_nan=True)
 
 
+class Smoothed:
+    """State of an observation term that an object of its own keeps, as users write them."""
+
+    def __init__(self, num_envs):
+        self.value = torch.zeros(num_envs, 1)
+
+    def push(self, values):
+        self.value = 0.9 * self.value + values[:, :1]
+        return self.value
+
+
+class SmoothedTime:
+    """An observation term that advances whenever it is computed."""
+
+    def __init__(self, cfg, env):
+        self.smoothed = Smoothed(env.num_envs)
+
+    def __call__(self, env):
+        return self.smoothed.push(env.episode_length_buf.float()[:, None])
+
+    def reset(self, env_ids=None):
+        self.smoothed.value[env_ids] = 0.0
+
+
+def test_objects_inside_users_terms_do_not_notice_final_observations():
+    from mjlab.managers import ObservationTermCfg
+    from mjlab.tasks.registry import load_env_cfg
+
+    trajectories = []
+    for enabled in (True, False):
+        cfg = load_env_cfg(CARTPOLE)
+        cfg.observations["actor"].terms["smoothed"] = ObservationTermCfg(func=SmoothedTime)
+        env = make_mjlab(CARTPOLE, num_envs=NUM_ENVS, seed=0, cfg=cfg)
+        env.final_obs_enabled = enabled
+        steps = [(obs["actor"], done) for _, (obs, _, _, done, _) in stepped(env, 30)]
+        trajectories.append([value for step in steps for value in step])
+        env.close()
+    assert sum(int(done.sum()) for done in trajectories[0][1::2]) >= NUM_ENVS
+    assert len(trajectories[0][-2][:, -1].unique()) > 1
+    for on, off in zip(*trajectories, strict=True):
+        assert torch.equal(on, off)
+
+
 @pytest.mark.parametrize("task", [CARTPOLE, GO1, LIFT])
 def test_final_observation_is_the_one_that_mjlab_gives_without_autoreset(task):
     """mjlab's own auto_reset=False returns the terminal observation: the reference."""

@@ -155,10 +155,13 @@ def test_final_images_are_drawn_when_they_are_asked_for(lazy_env, num_drawn):
     env = lazy_env
     env.final_obs_enabled = True
     reset(env)
+    push = zero_actions(env) + 1.0
+    for _ in range(7):  # far enough from where the next episode begins to be seen
+        env.step(push)
     env.episode_length_buf = torch.tensor([0, 0, env.max_episode_length - 2, 0])
-    env.step(zero_actions(env))
+    env.step(push)
     assert num_drawn() == 0
-    obs, *_, info = env.step(zero_actions(env))
+    obs, *_, info = env.step(push)
     assert info["_final_obs"].tolist() == [False, False, True, False]
     assert num_drawn() == 1
     assert type(info["final_obs"]) is dict

@@ -95,7 +95,7 @@ def test_everything_an_owner_holds_is_put_back():
     owner, expected = make_owner(), make_owner()
     originals = dict(vars(owner))
     env = owner.env
-    with preserved([owner], CPU):
+    with preserved([owner], CPU, num_envs=3):
         spoil(owner)
         env.shared.fill_(1.0)
     assert vars(owner).keys() == originals.keys()
@@ -122,7 +122,7 @@ def test_global_generators_are_put_back_also_after_an_error():
         torch.rand(1), np.random.rand(), random.random()
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), preserved([], CPU):
+    with pytest.raises(ZeroDivisionError), preserved([], CPU, num_envs=3):
         draw_and_fail()
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.random.get_state()[1].tolist() == states[1]
@@ -184,3 +184,114 @@ def test_rows_of_rebound_and_nested_tensors_are_put_back():
     assert owner.nested["count"] == 1
     assert owner.items[0].tolist() == [0, 1, 0]
     assert owner.of_all.tolist() == [1] * 7
+
+
+class LowPass:
+    """What somebody writes for an observation term: state of rows, and a table of another size."""
+
+    def __init__(self):
+        self.rows = torch.zeros(3, 2)
+        self.ring = np.zeros((2, 3))
+        self.num_calls = 0
+        self.table = torch.zeros(7)
+        self.data = [0] * 1000
+        self.inner = SimpleNamespace(rows=torch.zeros(3))  # of another package
+
+    def advance(self):
+        self.rows += 1
+        self.ring[:] = 1
+        self.num_calls += 1
+        self.table += 1
+        self.data.append(1)
+        self.inner.rows += 1
+
+
+class Nested(LowPass):
+    """One with another one inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.of_joints = {"left": LowPass(), "right": [LowPass()]}
+
+    def advance(self):
+        super().advance()
+        self.of_joints["left"].advance()
+        self.of_joints["right"][0].advance()
+
+
+class Term:
+    """An observation term of somebody's own, which points to the env as all do."""
+
+    def __init__(self, env, filter):
+        self.env = env
+        self.filter = filter
+
+
+class Simulator(LowPass):
+    """An env, which is of the simulator's package as well as of the term's."""
+
+    __module__ = "mjlab.envs"
+
+
+class OwnEnv(Simulator):
+    """A subclass of somebody's own."""
+
+
+@pytest.mark.parametrize("kind", [LowPass, Nested])
+def test_objects_of_an_owners_own_package_are_the_owners(kind):
+    for env in (Simulator(), OwnEnv()):
+        term = Term(env, kind())
+        with preserved([term], CPU, num_envs=3):
+            env.advance()
+            term.filter.advance()
+        filters = [term.filter]
+        if kind is Nested:
+            filters += [term.filter.of_joints["left"], *term.filter.of_joints["right"]]
+        for own in filters:
+            assert not own.rows.any()
+            assert not own.ring.any()
+            assert own.num_calls == 0
+            # Large ones of other sizes would take long to copy.
+            assert own.table.all()
+            assert len(own.data) == 1001
+            assert own.inner.rows.all()
+        assert env.rows.all()
+        assert env.num_calls == 1
+
+
+class Entity:
+    """What terms and managers of a simulator share."""
+
+    __module__ = "mjlab.entity"
+
+    def __init__(self):
+        self.rows = torch.zeros(3)
+
+
+class Manager(Entity):
+    __module__ = "mjlab.managers"
+
+
+def test_objects_of_the_simulators_package_are_shared():
+    manager = Manager()
+    manager.entity = Entity()
+    for block in (
+        preserved([manager], CPU, num_envs=3),
+        preserved_rows([manager], torch.tensor([0, 2]), num_envs=3),
+    ):
+        with block:
+            manager.rows += 1
+            manager.entity.rows += 1
+    assert manager.rows.tolist() == [0, 1, 0]
+    assert manager.entity.rows.tolist() == [2, 2, 2]
+
+
+def test_rows_in_objects_of_an_owners_own_package_are_put_back():
+    term = Term(Simulator(), Nested())
+    with preserved_rows([term], torch.tensor([0, 2]), num_envs=3):
+        term.env.advance()
+        term.filter.advance()
+    for own in (term.filter, term.filter.of_joints["left"]):
+        assert own.rows.tolist() == [[0, 0], [1, 1], [0, 0]]
+        assert own.num_calls == 0
+    assert term.env.rows.all()

@@ -151,6 +151,34 @@ def test_direct_resets_leave_the_attributes_of_other_rows(random):
     scopes.remove()
 
 
+class Viewing(DirectEnv):
+    """Looks anew at the simulator's memory in each reset, as tasks do that read an asset's data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = SimpleNamespace(pose=torch.zeros(N, 7))
+        self.pos, self.made = self.data.pose[:, :3], torch.zeros(N, 2)
+
+    def _reset_idx(self, env_ids):
+        self.data.pose[env_ids.long()] += 1.0
+        self.pos = self.data.pose[:, :3]
+        self.made = self.data.made = torch.ones(N, 4)[:, :2]
+
+
+def test_views_of_the_simulators_memory_stay_views(random):
+    env = Viewing()
+    scopes = IsaacLabRandomScopes(env, random)
+    with random.active():
+        env._reset_idx(torch.tensor([1, 3], dtype=torch.int32))
+        assert env.pos[:, 0].tolist() == [0, 1, 0, 1, 0]
+        env.data.pose[:] = 7.0
+        assert bool((env.pos == 7).all())
+        assert env.made[:, 0].tolist() == [0, 1, 0, 1, 0]
+        env._reset_idx(torch.arange(N))  # of all rows: what it has made is left as it is
+        assert env.made is env.data.made
+    scopes.remove()
+
+
 def test_positional_seeds_and_options_pass_through(random):
     env = DirectEnv()
     IsaacLabRandomScopes(env, random)
