@@ -103,12 +103,10 @@ _BY_ROWS: dict[str, Callable[..., Any]] = {
 }
 """Functions of NumPy with the signatures of the originals; None if they are to be called."""
 
-_MADE_AS = {Kind.INTEGER: torch.int64}
-
 
 def _filled(
     target: DrawTarget, size: Any, kind: Kind, a: float = 0.0, b: float = 1.0
 ) -> npt.NDArray[Any]:
     shape = tuple(np.atleast_1d(size).tolist())
-    out = torch.empty(shape, dtype=_MADE_AS.get(kind, torch.float64))
+    out = torch.empty(shape, dtype=torch.int64 if kind is Kind.INTEGER else torch.float64)
     return target.fill(out, kind, a, b).numpy()
